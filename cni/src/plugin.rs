@@ -1,0 +1,100 @@
+//! What a plugin is.
+
+use crate::{Attachment, Failure, Request, delegate};
+
+/// A CNI plugin. The [`skeleton`](crate::skeleton) calls it with requests that
+/// keep to the specification.
+pub trait Plugin: Sync {
+    /// Its `type`, and the name of its executable.
+    fn name(&self) -> &'static str;
+
+    /// Attaches a container: all or nothing, and again over its own leftovers.
+    ///
+    /// # Errors
+    /// Why not; then nothing is left behind.
+    fn add(&self, call: &Call<'_>) -> Result<Attachment, Failure>;
+
+    /// Detaches a container; succeeds when nothing is left to do.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    fn del(&self, call: &Call<'_>) -> Result<(), Failure>;
+
+    /// Verifies that an attachment is as ADD left it.
+    ///
+    /// # Errors
+    /// What was expected and what was found.
+    fn check(&self, call: &Call<'_>) -> Result<(), Failure>;
+
+    /// Removes what belongs to no valid attachment.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    fn gc(&self, call: &Call<'_>) -> Result<(), Failure> {
+        call.ipam_forward()
+    }
+
+    /// Says whether ADD can be served.
+    ///
+    /// # Errors
+    /// Codes 50 or 51 and why.
+    fn status(&self, call: &Call<'_>) -> Result<(), Failure> {
+        call.ipam_forward()
+    }
+}
+
+/// The plugins that live in this executable.
+pub type Plugins = &'static [&'static dyn Plugin];
+
+/// A request to a plugin, and what the plugin needs to delegate parts of it.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    /// What the runtime asks for.
+    pub request: &'a Request,
+    /// The plugins that can be called without executing anything.
+    pub plugins: Plugins,
+}
+
+impl Call<'_> {
+    /// Whether the IPAM plugin is one of ours and will be called in this process.
+    /// Ours need no interface to allocate for; others may (`dhcp` does).
+    pub fn ipam_is_own(&self) -> bool {
+        let own = |name| delegate::find(self, name).is_ok_and(|found| found.is_own());
+        self.request.config.ipam_type().is_some_and(own)
+    }
+
+    /// Has the IPAM plugin allocate addresses. Without `ipam.type` there are none.
+    ///
+    /// # Errors
+    /// The IPAM plugin's own failure, or that it could not be called.
+    pub fn ipam_add(&self) -> Result<Attachment, Failure> {
+        match self.request.config.ipam_type() {
+            Some(name) => delegate::add(self, name),
+            None => Ok(Attachment::default()),
+        }
+    }
+
+    /// Has the IPAM plugin carry out the request's own verb: DEL, CHECK, GC or
+    /// STATUS. Without `ipam.type` there is nothing to do.
+    ///
+    /// # Errors
+    /// The IPAM plugin's own failure, or that it could not be called.
+    pub fn ipam_forward(&self) -> Result<(), Failure> {
+        match self.request.config.ipam_type() {
+            Some(name) => delegate::forward(self, name),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the IPAM plugin give back what [`Call::ipam_add`] got, when the rest
+    /// of an ADD failed.
+    ///
+    /// # Errors
+    /// The IPAM plugin's own failure, or that it could not be called.
+    pub fn ipam_undo(&self) -> Result<(), Failure> {
+        match self.request.config.ipam_type() {
+            Some(name) => delegate::undo(self, name),
+            None => Ok(()),
+        }
+    }
+}

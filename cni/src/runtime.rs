@@ -1,0 +1,1 @@
+//! The side of a runtime: configurations, chains of plugins, cached results.

@@ -1,0 +1,150 @@
+//! The part of a plugin that is the same in all of them: it reads the call,
+//! keeps to the protocol, and prints the answer.
+
+use std::io::{self, Read, Write};
+
+use serde_json::json;
+
+use crate::{
+    Call, Command, Config, Environment, Error, Failure, Plugin, Plugins, Request, Version, code,
+};
+
+/// What the process that was called prints, and how it ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// The result or the error object.
+    pub stdout: Vec<u8>,
+    /// For people.
+    pub stderr: Vec<u8>,
+    /// The exit status.
+    pub status: u8,
+}
+
+impl Output {
+    fn failed(failure: &Failure, version: Version) -> Self {
+        Output {
+            stdout: format!("{}\n", failure.to_json(version)).into_bytes(),
+            status: 1,
+            ..Output::default()
+        }
+    }
+}
+
+/// Runs `plugin` as this process: reads the environment and standard input,
+/// prints, and returns the exit status.
+pub fn run(plugin: &dyn Plugin, plugins: Plugins) -> u8 {
+    print_panics();
+    let env = Environment::of_process();
+    let output = answer(plugin, plugins, &env, || {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let _ = io::stderr().write_all(&output.stderr);
+    match io::stdout().write_all(&output.stdout) {
+        Ok(()) => output.status,
+        // The caller has gone; it cannot take this for success.
+        Err(_) => 1,
+    }
+}
+
+/// A panic is an error like any other to the runtime: JSON on standard output
+/// and status 1. What the plugin had begun is undone as the stack unwinds.
+fn print_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let failure = Failure::new(
+            code::INTERNAL,
+            format!("internal error, please report it: {panic}"),
+        );
+        eprintln!("{failure}");
+    }));
+}
+
+/// Answers one call: the whole protocol as a function, for plugins of this
+/// process and for tests. `stdin` is only read when the verb has input.
+pub fn answer(
+    plugin: &dyn Plugin,
+    plugins: Plugins,
+    env: &Environment,
+    stdin: impl FnOnce() -> io::Result<Vec<u8>>,
+) -> Output {
+    let command = match Request::command(env) {
+        Ok(Some(command)) => command,
+        Ok(None) => return about(plugin),
+        Err(error) => return Output::failed(&error.into(), Version::UNNAMED),
+    };
+    if command == Command::Version {
+        return versions();
+    }
+    let bytes = match stdin() {
+        Ok(bytes) => bytes,
+        Err(error) => return Output::failed(&Error::Stdin(error).into(), Version::UNNAMED),
+    };
+    let called = std::panic::AssertUnwindSafe(|| call(plugin, plugins, command, env, &bytes));
+    let answered = std::panic::catch_unwind(called).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        let reason = text.unwrap_or("no reason given");
+        Err(Failure::new(
+            code::INTERNAL,
+            format!("internal error, please report it: {reason}"),
+        ))
+    });
+    answered.unwrap_or_else(|failure| Output::failed(&failure, Config::version_of(&bytes)))
+}
+
+fn call(
+    plugin: &dyn Plugin,
+    plugins: Plugins,
+    command: Command,
+    env: &Environment,
+    bytes: &[u8],
+) -> Result<Output, Failure> {
+    let config = Config::parse(bytes)?;
+    let version = config.version;
+    let request = Request::new(command, env, config)?;
+    let call = Call {
+        request: &request,
+        plugins,
+    };
+    match command {
+        Command::Add => {
+            let attachment = plugin.add(&call)?;
+            let stdout = format!("{}\n", attachment.to_json(version)?).into_bytes();
+            return Ok(Output {
+                stdout,
+                ..Output::default()
+            });
+        }
+        Command::Del => plugin.del(&call)?,
+        Command::Check => plugin.check(&call)?,
+        Command::Gc => plugin.gc(&call)?,
+        Command::Status => plugin.status(&call)?,
+        Command::Version => return Ok(versions()),
+    }
+    Ok(Output::default())
+}
+
+/// What VERSION prints. It must not need standard input.
+fn versions() -> Output {
+    let supported = Version::ALL.map(Version::as_str);
+    let json = json!({"cniVersion": Version::V1_1_0.as_str(), "supportedVersions": supported});
+    Output {
+        stdout: format!("{json}\n").into_bytes(),
+        ..Output::default()
+    }
+}
+
+/// What a plugin says when it is called without a verb, by people or by Nomad's
+/// fingerprinting, which looks for a version on either output.
+fn about(plugin: &dyn Plugin) -> Output {
+    let name = plugin.name();
+    let version = env!("CARGO_PKG_VERSION");
+    let text = format!(
+        "CNI {name} plugin v{version}\nCNI protocol versions supported: {}\n",
+        Version::listed()
+    );
+    Output {
+        stderr: text.into_bytes(),
+        ..Output::default()
+    }
+}
