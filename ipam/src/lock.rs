@@ -1,0 +1,210 @@
+//! An advisory lock on a file that is never waited for in vain.
+//!
+//! It is the `flock(2)` that the reference's host-local takes, so both keep out
+//! of each other's way; unlike the reference's it has a deadline.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::Error;
+
+/// The lock; dropping it lets go.
+#[derive(Debug)]
+pub(crate) struct Lock(#[allow(dead_code)] Flock<File>); // Held, never read.
+
+/// A process that holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its id in this process's pid namespace.
+    pub pid: u32,
+    /// Its command line.
+    pub command: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} ({})", self.pid, self.command)
+    }
+}
+
+impl Lock {
+    /// Locks the file at `path`, which is made if its directory exists.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when it cannot be opened, [`Error::Locked`] when others
+    /// held it until `timeout` had passed.
+    pub(crate) fn acquire(path: &Path, timeout: Duration) -> Result<Self, Error> {
+        let deadline = Instant::now() + timeout;
+        let failed = |error| Error::Store {
+            action: "lock",
+            path: path.to_owned(),
+            error,
+        };
+        loop {
+            let file = open(path).map_err(failed)?;
+            let locked = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(locked) => Some(locked),
+                Err((file, Errno::EWOULDBLOCK)) => wait(file, deadline).map_err(failed)?,
+                Err((_, error)) => return Err(failed(error.into())),
+            };
+            let locked = locked.ok_or_else(|| Error::Locked {
+                path: path.to_owned(),
+                seconds: timeout.as_secs_f64(),
+                holder: holder_of(path),
+            })?;
+            // Operators clear lease directories. Who waited for a lock that has
+            // been removed would share the directory with who made a new one.
+            if locked.metadata().map_err(failed)?.nlink() > 0 {
+                return Ok(Lock(locked));
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // Opening for reading only is enough, and all that a read-only disk allows.
+    let flags = nix::fcntl::OFlag::O_CREAT.bits();
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .mode(0o644)
+        .open(path)
+}
+
+/// Waits until the lock is free or the deadline has passed. The kernel has no
+/// flock with a deadline; a thread sits in the one it has. If it gets the lock
+/// after nobody waits any more it lets go at once.
+fn wait(file: File, deadline: Instant) -> io::Result<Option<Flock<File>>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::Builder::new().spawn(move || {
+        let mut locked = Flock::lock(file, FlockArg::LockExclusive);
+        while let Err((file, Errno::EINTR)) = locked {
+            locked = Flock::lock(file, FlockArg::LockExclusive);
+        }
+        // Nobody waits any more: the value comes back and is dropped.
+        let _ = sender.send(locked);
+    })?;
+    match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        Ok(Ok(locked)) => Ok(Some(locked)),
+        Ok(Err((_, error))) => Err(error.into()),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Finds who holds the lock. `/proc/locks` names files by inode alone where a
+/// file system has several devices, so the process must have the file open too.
+fn holder_of(path: &Path) -> Option<Holder> {
+    let file = fs::metadata(path).ok()?;
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let pids = locks.lines().filter_map(|line| {
+        // "1: FLOCK  ADVISORY  WRITE 708 00:13:11284 0 EOF"; waiters have "->".
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, inode, ..] = words[..] else {
+            return None;
+        };
+        let inode: u64 = inode.rsplit(':').next()?.parse().ok()?;
+        pid.parse::<u32>().ok().filter(|_| inode == file.ino())
+    });
+    pids.filter(|pid| has_open(*pid, &file))
+        .map(|pid| Holder {
+            pid,
+            command: command_of(pid),
+        })
+        .next()
+}
+
+fn has_open(pid: u32, file: &fs::Metadata) -> bool {
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return false;
+    };
+    let same = |other: fs::Metadata| (other.dev(), other.ino()) == (file.dev(), file.ino());
+    descriptors
+        .flatten()
+        .any(|descriptor| fs::metadata(descriptor.path()).is_ok_and(same))
+}
+
+fn command_of(pid: u32) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<_> = line
+        .split(|b| *b == 0)
+        .map(String::from_utf8_lossy)
+        .collect();
+    words.join(" ").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn the_deadline_holds_and_the_holder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = Lock::acquire(&path, SHORT).unwrap();
+        let error = Lock::acquire(&path, SHORT).unwrap_err();
+        let Error::Locked {
+            holder: Some(holder),
+            ..
+        } = &error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!(holder.pid, std::process::id());
+        assert!(!holder.command.is_empty());
+        assert!(error.to_string().contains("0.05 s by process"), "{error}");
+        drop(held);
+        Lock::acquire(&path, LONG).unwrap();
+    }
+
+    #[test]
+    fn waiting_ends_when_the_lock_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = Lock::acquire(&path, SHORT).unwrap();
+        let waiter = thread::spawn({
+            let path = path.clone();
+            move || Lock::acquire(&path, LONG).map(drop)
+        });
+        thread::sleep(SHORT);
+        drop(held);
+        waiter.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_was_removed_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = Lock::acquire(&path, SHORT).unwrap();
+        let waiter = thread::spawn({
+            let path = path.clone();
+            move || Lock::acquire(&path, LONG)
+        });
+        thread::sleep(SHORT);
+        fs::remove_file(&path).unwrap();
+        drop(held);
+        let _new = waiter.join().unwrap().unwrap();
+        assert!(matches!(
+            Lock::acquire(&path, SHORT),
+            Err(Error::Locked { .. })
+        ));
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Lock::acquire(&dir.path().join("none/lock"), SHORT).unwrap_err();
+        assert!(error.to_string().contains("none/lock"), "{error}");
+    }
+}
