@@ -1,0 +1,487 @@
+//! The lease directory of a network, in the reference's format.
+//!
+//! `DATADIR/NETWORK/ADDRESS` holds the container's id and its interface,
+//! `last_reserved_ip.N` the address that was given out last from range set N,
+//! and `lock` is what every reader and writer locks. The reference's host-local
+//! keeps the same files, so either can take over from the other, and both can
+//! use a directory at the same time.
+//!
+//! A lease appears whole or not at all: it is written under another name, which
+//! the reference does not take for a lease, and renamed. An empty lease file is
+//! what a reference that was killed leaves; nobody holds it.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::Error;
+use crate::lock::Lock;
+
+/// Where the reference keeps leases when `dataDir` does not say.
+pub const DATA_DIR: &str = "/var/lib/cni/networks";
+
+/// How long to wait for the lock when `lockTimeout` does not say.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where a lease is written before it gets its name. The lock admits one writer,
+/// so one name does, and what a killed writer left is overwritten.
+const UNNAMED: &str = ".new-lease";
+
+/// The longest lease that is looked at. Longer ones are nobody's.
+const LONGEST: usize = 4096;
+
+/// Who holds a lease: an interface of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner<'a> {
+    /// The container's id.
+    pub container: &'a str,
+    /// The interface's name in the container.
+    pub ifname: &'a str,
+}
+
+/// What a lease file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The container's id; empty when nobody holds the address.
+    pub container: String,
+    /// The interface; leases of the reference before 0.8 have none.
+    pub ifname: Option<String>,
+}
+
+impl Lease {
+    fn parse(content: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(content);
+        let (container, ifname) = match text.trim().split_once("\r\n") {
+            Some((container, ifname)) => (container, Some(ifname.to_owned())),
+            None => (text.trim(), None),
+        };
+        Lease {
+            container: container.to_owned(),
+            ifname,
+        }
+    }
+
+    /// Whether nobody holds it.
+    pub fn is_empty(&self) -> bool {
+        self.container.is_empty()
+    }
+}
+
+impl std::fmt::Display for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "container {}", self.container)?;
+        match &self.ifname {
+            Some(ifname) => write!(f, ", interface {ifname}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The lease directory of one network, which may not exist yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseDirectory(PathBuf);
+
+impl LeaseDirectory {
+    /// The directory of `network`, whose name must be an identifier of CNI.
+    pub fn new(data_dir: &Path, network: &str) -> Self {
+        LeaseDirectory(data_dir.join(network))
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Locks it, and makes it if need be.
+    ///
+    /// # Errors
+    /// [`Error::Store`] and [`Error::Locked`].
+    pub fn lock(&self, timeout: Duration) -> Result<Leases, Error> {
+        if let Some(leases) = self.lock_existing(timeout)? {
+            return Ok(leases);
+        }
+        fs::create_dir_all(&self.0).map_err(|e| failed("make", &self.0, e))?;
+        let lock = Lock::acquire(&self.0.join("lock"), timeout)?;
+        Ok(self.locked(lock))
+    }
+
+    /// Locks it; `None` when it does not exist, and so no lease does.
+    ///
+    /// # Errors
+    /// [`Error::Store`] and [`Error::Locked`].
+    pub fn lock_existing(&self, timeout: Duration) -> Result<Option<Leases>, Error> {
+        match Lock::acquire(&self.0.join("lock"), timeout) {
+            Ok(lock) => Ok(Some(self.locked(lock))),
+            Err(Error::Store { error, .. }) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn locked(&self, lock: Lock) -> Leases {
+        Leases {
+            directory: self.0.clone(),
+            _lock: lock,
+        }
+    }
+}
+
+/// The leases of a network, while nobody else can change them.
+#[derive(Debug)]
+pub struct Leases {
+    directory: PathBuf,
+    _lock: Lock,
+}
+
+impl Leases {
+    /// The addresses that `owner` holds, in order. Leases without an interface
+    /// count for any interface of their container, but only if none has it.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn of(&self, owner: Owner<'_>) -> Result<Vec<IpAddr>, Error> {
+        let (mut exact, mut legacy) = (Vec::new(), Vec::new());
+        self.read_each(|address, content| {
+            let content = content.trim_ascii();
+            match content.strip_prefix(owner.container.as_bytes()) {
+                Some(b"") => legacy.push(address),
+                Some(rest) if rest.strip_prefix(b"\r\n") == Some(owner.ifname.as_bytes()) => {
+                    exact.push(address)
+                }
+                _ => {}
+            }
+        })?;
+        let mut held = if exact.is_empty() { legacy } else { exact };
+        held.sort_unstable();
+        Ok(held)
+    }
+
+    /// Every lease, those that nobody holds too.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn all(&self) -> Result<Vec<(IpAddr, Lease)>, Error> {
+        let mut leases = Vec::new();
+        self.read_each(|address, content| leases.push((address, Lease::parse(content))))?;
+        leases.sort_unstable_by_key(|(address, _)| *address);
+        Ok(leases)
+    }
+
+    /// The addresses that are taken.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn taken(&self) -> Result<Vec<IpAddr>, Error> {
+        let mut taken = Vec::new();
+        self.each(|address, path| {
+            if !is_empty_file(path) {
+                taken.push(address);
+            }
+            Ok(())
+        })?;
+        Ok(taken)
+    }
+
+    /// The lease of an address; `None` when there is no file.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn lease(&self, address: IpAddr) -> Result<Option<Lease>, Error> {
+        let path = self.path(address);
+        let content = read(&path, &mut [0; LONGEST]).map(Lease::parse);
+        match content {
+            Ok(lease) => Ok(Some(lease)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("read", &path, error)),
+        }
+    }
+
+    /// Gives `address` to `owner`; false when it is taken.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; then there is no lease.
+    pub fn reserve(&self, address: IpAddr, owner: Owner<'_>) -> Result<bool, Error> {
+        let path = self.path(address);
+        match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(failed("look at", &path, error)),
+            Ok(file) if file.is_file() && file.len() == 0 => {}
+            Ok(_) => return Ok(false),
+        }
+        let unnamed = self.directory.join(UNNAMED);
+        let content = format!("{}\r\n{}", owner.container, owner.ifname);
+        let written = write(&unnamed, content.as_bytes())
+            .map_err(|e| failed("write", &unnamed, e))
+            .and_then(|()| fs::rename(&unnamed, &path).map_err(|e| failed("make", &path, e)));
+        if written.is_err() {
+            // The first error counts, and what is left is harmless.
+            let _ = fs::remove_file(&unnamed);
+        }
+        written.map(|()| true)
+    }
+
+    /// Frees an address.
+    ///
+    /// # Errors
+    /// [`Error::Store`]. That there is no lease is none.
+    pub fn release(&self, address: IpAddr) -> Result<(), Error> {
+        let path = self.path(address);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(failed("remove", &path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The address that was given out last from a range set, if that is known.
+    pub fn last_reserved(&self, set: usize) -> Option<IpAddr> {
+        let mut buffer = [0; 64];
+        let content = read(&self.last_reserved_path(set), &mut buffer).ok()?;
+        std::str::from_utf8(content).ok()?.trim().parse().ok()
+    }
+
+    /// Remembers the address that was given out last from a range set.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn set_last_reserved(&self, set: usize, address: IpAddr) -> Result<(), Error> {
+        let path = self.last_reserved_path(set);
+        write(&path, address.to_string().as_bytes()).map_err(|e| failed("write", &path, e))
+    }
+
+    fn path(&self, address: IpAddr) -> PathBuf {
+        self.directory.join(address.to_string())
+    }
+
+    fn last_reserved_path(&self, set: usize) -> PathBuf {
+        self.directory.join(format!("last_reserved_ip.{set}"))
+    }
+
+    /// Reads every lease. One that cannot be read is passed over, as it must not
+    /// keep others from being found; that this process lacks something is an error.
+    fn read_each(&self, mut visit: impl FnMut(IpAddr, &[u8])) -> Result<(), Error> {
+        let mut buffer = [0; LONGEST];
+        self.each(|address, path| match read(path, &mut buffer) {
+            Ok(content) => {
+                visit(address, content);
+                Ok(())
+            }
+            Err(error) if is_own_lack(&error) => Err(failed("read", path, error)),
+            Err(_) => Ok(()),
+        })
+    }
+
+    /// Visits every file that is named as an address.
+    fn each(&self, mut visit: impl FnMut(IpAddr, &Path) -> Result<(), Error>) -> Result<(), Error> {
+        let unreadable = |e| failed("read", &self.directory, e);
+        for entry in fs::read_dir(&self.directory).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let name = entry.file_name();
+            if let Some(address) = name.to_str().and_then(|name| name.parse().ok()) {
+                visit(address, &entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(action: &'static str, path: &Path, error: io::Error) -> Error {
+    Error::Store {
+        action,
+        path: path.to_owned(),
+        error,
+    }
+}
+
+/// Whether the error is about this process and not about the file.
+fn is_own_lack(error: &io::Error) -> bool {
+    let lacks = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM];
+    lacks
+        .iter()
+        .any(|lack| error.raw_os_error() == Some(*lack as i32))
+}
+
+fn is_empty_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0)
+}
+
+/// Reads what fits into `buffer`; leases and counters are shorter than that.
+fn read<'b>(path: &Path, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
+    let length = File::open(path)?.read(buffer)?;
+    Ok(&buffer[..length])
+}
+
+/// Leases say who runs here; as the reference's they are for root alone.
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path)?.write_all(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const C1: Owner<'_> = Owner {
+        container: "c1",
+        ifname: "eth0",
+    };
+
+    struct Fixture {
+        dir: tempfile::TempDir,
+        leases: Leases,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let leases = LeaseDirectory::new(dir.path(), "net")
+                .lock(LOCK_TIMEOUT)
+                .unwrap();
+            Fixture { dir, leases }
+        }
+
+        fn file(&self, name: &str) -> PathBuf {
+            self.dir.path().join("net").join(name)
+        }
+
+        fn put(&self, name: &str, content: &[u8]) {
+            fs::write(self.file(name), content).unwrap();
+        }
+
+        fn of(&self, owner: Owner<'_>) -> String {
+            let held: Vec<String> = self
+                .leases
+                .of(owner)
+                .unwrap()
+                .iter()
+                .map(IpAddr::to_string)
+                .collect();
+            held.join(" ")
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn files_are_the_references() {
+        let f = Fixture::new();
+        assert!(f.leases.reserve(ip("10.0.0.2"), C1).unwrap());
+        assert!(f.leases.reserve(ip("fd00:0::0a"), C1).unwrap());
+        f.leases.set_last_reserved(0, ip("10.0.0.2")).unwrap();
+        assert_eq!(fs::read(f.file("10.0.0.2")).unwrap(), b"c1\r\neth0");
+        assert_eq!(fs::read(f.file("fd00::a")).unwrap(), b"c1\r\neth0");
+        assert_eq!(fs::read(f.file("last_reserved_ip.0")).unwrap(), b"10.0.0.2");
+        assert_eq!(f.leases.last_reserved(0), Some(ip("10.0.0.2")));
+        assert_eq!(f.leases.last_reserved(1), None);
+        assert_eq!(f.of(C1), "10.0.0.2 fd00::a");
+        assert!(!f.file(UNNAMED).exists());
+    }
+
+    #[test]
+    fn an_address_is_given_once() {
+        let f = Fixture::new();
+        let other = Owner {
+            container: "c2",
+            ..C1
+        };
+        assert!(f.leases.reserve(ip("10.0.0.2"), C1).unwrap());
+        assert!(!f.leases.reserve(ip("10.0.0.2"), other).unwrap());
+        assert_eq!(
+            f.leases.lease(ip("10.0.0.2")).unwrap().unwrap().to_string(),
+            "container c1, interface eth0"
+        );
+        f.leases.release(ip("10.0.0.2")).unwrap();
+        f.leases.release(ip("10.0.0.2")).unwrap();
+        assert_eq!(f.leases.lease(ip("10.0.0.2")).unwrap(), None);
+        assert!(f.leases.reserve(ip("10.0.0.2"), other).unwrap());
+    }
+
+    #[test]
+    fn owners_are_told_apart() {
+        let f = Fixture::new();
+        f.put("10.0.0.2", b"c1\r\neth0");
+        f.put("10.0.0.3", b"c1\r\neth01");
+        f.put("10.0.0.4", b"c11\r\neth0");
+        f.put("10.0.0.5", b"c1\r\neth0\n");
+        f.put("10.0.0.6", b"c1");
+        f.put("last_reserved_ip.0", b"c1\r\neth0");
+        assert_eq!(f.of(C1), "10.0.0.2 10.0.0.5");
+        let eth1 = Owner {
+            ifname: "eth1",
+            ..C1
+        };
+        assert_eq!(f.of(eth1), "10.0.0.6");
+        assert_eq!(
+            f.of(Owner {
+                container: "c",
+                ..C1
+            }),
+            ""
+        );
+    }
+
+    #[test]
+    fn what_is_damaged_is_in_nobodys_way() {
+        let f = Fixture::new();
+        f.put("10.0.0.2", b"");
+        f.put("10.0.0.3", &[0xff; 5000]);
+        f.put("10.0.0.4", b"c1\r\neth0");
+        f.put("notes.txt", b"c1\r\neth0");
+        fs::create_dir(f.file("10.0.0.5")).unwrap();
+        std::os::unix::fs::symlink("/nonexistent", f.file("10.0.0.6")).unwrap();
+        f.put("last_reserved_ip.0", b"");
+        assert_eq!(f.of(C1), "10.0.0.4");
+        assert_eq!(f.leases.last_reserved(0), None);
+        assert_eq!(f.leases.taken().unwrap().len(), 4);
+        assert!(f.leases.lease(ip("10.0.0.2")).unwrap().unwrap().is_empty());
+        for (address, free) in [
+            ("10.0.0.2", true),
+            ("10.0.0.3", false),
+            ("10.0.0.5", false),
+            ("10.0.0.6", false),
+        ] {
+            assert_eq!(
+                f.leases.reserve(ip(address), C1).unwrap(),
+                free,
+                "{address}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_failed_reservation_leaves_nothing() {
+        let f = Fixture::new();
+        fs::create_dir(f.file(UNNAMED)).unwrap();
+        let error = f
+            .leases
+            .reserve(ip("10.0.0.2"), C1)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(UNNAMED), "{error}");
+        assert_eq!(f.leases.lease(ip("10.0.0.2")).unwrap(), None);
+    }
+
+    #[test]
+    fn looking_makes_no_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = LeaseDirectory::new(&dir.path().join("a/b"), "net");
+        assert!(directory.lock_existing(LOCK_TIMEOUT).unwrap().is_none());
+        assert!(!dir.path().join("a").exists());
+        directory.lock(LOCK_TIMEOUT).unwrap();
+        assert!(dir.path().join("a/b/net/lock").exists());
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(
+            LeaseDirectory::new(&dir.path().join("file"), "net")
+                .lock(LOCK_TIMEOUT)
+                .is_err()
+        );
+    }
+}
