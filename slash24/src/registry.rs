@@ -1,0 +1,16 @@
+//! The plugins in this executable.
+
+use cni::{Plugin, Plugins};
+
+/// Every plugin, in the order in which people read about them.
+pub(crate) static PLUGINS: Plugins = &[];
+
+/// The plugin of that name.
+pub(crate) fn find(name: &str) -> Option<&'static dyn Plugin> {
+    PLUGINS.iter().copied().find(|plugin| plugin.name() == name)
+}
+
+/// The plugins' names.
+pub(crate) fn names() -> Vec<&'static str> {
+    PLUGINS.iter().map(|plugin| plugin.name()).collect()
+}
