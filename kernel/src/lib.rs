@@ -1,1 +1,44 @@
-//! .
+//! What slash24 asks of Linux: namespaces, links, addresses, routes, sysctls and
+//! packet-filter rules, and nothing else.
+//!
+//! Requests are built as values ([`Operation`]) and sent together over one
+//! synchronous socket a namespace ([`Netlink`]): a netlink request is complete
+//! when `send` returns, so there is nothing to wait for. The messages are those
+//! of rtnetlink and netlink-packet-route; replies are decoded here, as only a
+//! handful of attributes matter and one that a newer kernel adds must not fail a
+//! whole message.
+//!
+//! Whatever this crate does happens in the network namespace of the calling
+//! thread, or in that in which a [`Netlink`] was opened.
+
+mod address;
+mod decode;
+mod error;
+mod link;
+mod mac;
+mod netlink;
+mod netns;
+pub mod nft;
+mod raw;
+mod removal;
+mod route;
+pub mod sysctl;
+
+pub use address::add_address;
+pub use error::Error;
+pub use link::{
+    BridgePort, Link, Macvlan, MacvlanMode, VethPair, attach_port, create_bridge, create_macvlan,
+    create_veth, delete_link, generate_no_addresses, set_hairpin, set_mtu, set_promiscuous,
+    set_state,
+};
+pub use mac::Mac;
+pub use netlink::{Netlink, Operation};
+pub use netns::{Entered, Netns};
+pub use nix::errno::Errno;
+pub use removal::remove_link;
+pub use route::{NextHop, RouteEntry, add_route};
+
+pub use address::{Address, delete_address};
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;

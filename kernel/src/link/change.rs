@@ -1,0 +1,103 @@
+//! Changing and deleting links.
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkMessage,
+};
+use nix::errno::Errno;
+use rtnetlink::{LinkBridgePort, LinkMessageBuilder, LinkUnspec};
+
+use crate::Operation;
+
+fn set(message: LinkMessage, doing: String) -> Operation {
+    Operation::new(RouteNetlinkMessage::SetLink(message), 0, doing)
+}
+
+/// A bridge's port to be.
+#[derive(Clone, Debug)]
+pub struct BridgePort<'a> {
+    /// The link's name.
+    pub name: &'a str,
+    /// The bridge's number.
+    pub bridge: u32,
+    /// What to write on the link (`ip link` shows it); at most 255 bytes.
+    pub alias: &'a str,
+}
+
+/// Makes a link a bridge's port and sets it up.
+pub fn attach_port(port: &BridgePort<'_>) -> Operation {
+    let link = LinkUnspec::new_with_name(port.name)
+        .controller(port.bridge)
+        .up();
+    let alias = LinkAttribute::IfAlias(port.alias.to_owned());
+    let message = link.append_extra_attribute(alias).build();
+    set(message, format!("make {} a port of the bridge", port.name))
+}
+
+/// Keeps the kernel from giving a link an IPv6 address of its own. A bridge's
+/// port needs none, and finding out that it is unique, and reporting it, floods
+/// every other port each time that one comes up.
+pub fn generate_no_addresses(name: &str) -> Operation {
+    let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+    let inet6 = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]);
+    let link = LinkUnspec::new_with_name(name).append_extra_attribute(inet6);
+    // A kernel without IPv6 generates none in the first place.
+    const WITHOUT_IPV6: &[Errno] = &[Errno::EAFNOSUPPORT, Errno::EOPNOTSUPP, Errno::EINVAL];
+    set(
+        link.build(),
+        format!("turn IPv6 address generation off on {name}"),
+    )
+    .tolerate(WITHOUT_IPV6)
+}
+
+/// Has a bridge send frames back out of the port that they came in by, so that a
+/// container reaches itself through a service's address.
+pub fn set_hairpin(index: u32, on: bool) -> Operation {
+    let message = LinkBridgePort::new(index).hairpin(on).build();
+    Operation::new(
+        RouteNetlinkMessage::NewLink(message),
+        0,
+        format!("set hairpin mode to {on} on link number {index}"),
+    )
+}
+
+/// Sets a link up or down.
+pub fn set_state(index: u32, up: bool) -> Operation {
+    let link = LinkUnspec::new_with_index(index);
+    let (link, state) = if up {
+        (link.up(), "up")
+    } else {
+        (link.down(), "down")
+    };
+    set(link.build(), format!("set link number {index} {state}"))
+}
+
+/// Sets a link's MTU.
+pub fn set_mtu(index: u32, mtu: u32) -> Operation {
+    let link = LinkUnspec::new_with_index(index).mtu(mtu);
+    set(
+        link.build(),
+        format!("set the MTU of link number {index} to {mtu}"),
+    )
+}
+
+/// Has a link take in all frames, or only its own.
+pub fn set_promiscuous(index: u32, on: bool) -> Operation {
+    let link = LinkUnspec::new_with_index(index).promiscuous(on);
+    set(
+        link.build(),
+        format!("set promiscuous mode to {on} on link number {index}"),
+    )
+}
+
+/// Deletes a link and waits until the kernel has forgotten it, some 20 ms; see
+/// [`remove_link`](crate::remove_link). One that is gone already is no error.
+pub fn delete_link(index: u32) -> Operation {
+    let link = LinkMessageBuilder::<LinkUnspec>::new().index(index).build();
+    Operation::new(
+        RouteNetlinkMessage::DelLink(link),
+        0,
+        format!("delete link number {index}"),
+    )
+    .tolerate(&[Errno::ENODEV])
+}

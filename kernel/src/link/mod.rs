@@ -1,0 +1,163 @@
+//! Links: asking for them here, making them in [`create`], changing them in
+//! [`change`].
+
+mod change;
+mod create;
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
+use nix::errno::Errno;
+
+pub use change::{
+    BridgePort, attach_port, delete_link, generate_no_addresses, set_hairpin, set_mtu,
+    set_promiscuous, set_state,
+};
+pub use create::{Macvlan, MacvlanMode, VethPair, create_bridge, create_macvlan, create_veth};
+
+use crate::decode::{attributes, text, u32_at};
+use crate::netlink::{Answer, DUMP};
+use crate::{Error, Mac, Netlink, Result};
+
+/// Attributes of `RTM_NEWLINK` (linux/if_link.h) that are read.
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
+const IFLA_INFO_KIND: u16 = 1;
+/// The length of `struct ifinfomsg`, and where index and flags are in it.
+const IFINFOMSG: usize = 16;
+const INDEX: usize = 4;
+const FLAGS: usize = 8;
+/// `IFF_UP`, `IFF_PROMISC` (linux/if.h).
+const UP: u32 = 0x1;
+const PROMISC: u32 = 0x100;
+
+/// A link as the kernel describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Its number in its namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its driver (`bridge`, `veth`, …); empty for hardware and the loopback.
+    pub kind: String,
+    /// Its hardware address, if that is six bytes long.
+    pub mac: Option<Mac>,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Whether it is up administratively.
+    pub is_up: bool,
+    /// Whether it takes in all frames.
+    pub is_promiscuous: bool,
+    /// The bridge (or other controller) that it is a port of.
+    pub controller: Option<u32>,
+    /// The link below it (macvlan) or at its other end (veth), by its number in
+    /// the namespace where that is.
+    pub lower: Option<u32>,
+    /// What somebody wrote on it.
+    pub alias: String,
+}
+
+impl Link {
+    fn decode(payload: &[u8]) -> Option<Self> {
+        let flags = u32_at(payload, FLAGS)?;
+        let mut link = Link {
+            index: u32_at(payload, INDEX)?,
+            is_up: flags & UP != 0,
+            is_promiscuous: flags & PROMISC != 0,
+            ..Link::default()
+        };
+        for (kind, value) in attributes(payload.get(IFINFOMSG..)?) {
+            match kind {
+                IFLA_ADDRESS => link.mac = value.try_into().ok().map(Mac),
+                IFLA_IFNAME => link.name = text(value),
+                IFLA_MTU => link.mtu = u32_at(value, 0)?,
+                IFLA_LINK => link.lower = u32_at(value, 0).filter(|index| *index != 0),
+                IFLA_MASTER => link.controller = u32_at(value, 0),
+                IFLA_IFALIAS => link.alias = text(value),
+                IFLA_LINKINFO => {
+                    let mut info = attributes(value);
+                    let kind = info.find(|(kind, _)| *kind == IFLA_INFO_KIND);
+                    link.kind = kind.map(|(_, value)| text(value)).unwrap_or_default();
+                }
+                _ => {}
+            }
+        }
+        Some(link)
+    }
+}
+
+impl Netlink {
+    /// The link called `name`, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::Garbled`].
+    pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
+        self.find_link(0, Some(name), &format!("look up link {name}"))
+    }
+
+    /// The link with the number `index`, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::Garbled`].
+    pub fn link_by_index(&mut self, index: u32) -> Result<Option<Link>> {
+        self.find_link(index, None, &format!("look up link number {index}"))
+    }
+
+    /// The ports of the controller (bridge) with the number `index`.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn ports(&mut self, index: u32) -> Result<Vec<Link>> {
+        let mut message = question(0);
+        message.attributes.push(LinkAttribute::Controller(index));
+        let message = RouteNetlinkMessage::GetLink(message);
+        let mut ports = Vec::new();
+        self.ask(
+            &message,
+            DUMP,
+            "list the ports of a bridge",
+            |answer| match answer {
+                Answer::Begin => ports.clear(),
+                Answer::Part(payload) => ports.extend(Link::decode(payload)),
+            },
+        )?;
+        ports.retain(|port| port.controller == Some(index));
+        Ok(ports)
+    }
+
+    fn find_link(&mut self, index: u32, name: Option<&str>, doing: &str) -> Result<Option<Link>> {
+        let mut message = question(index);
+        if let Some(name) = name {
+            message
+                .attributes
+                .push(LinkAttribute::IfName(name.to_owned()));
+        }
+        let message = RouteNetlinkMessage::GetLink(message);
+        let mut link = None;
+        let asked = self.ask(&message, 0, doing, |answer| {
+            if let Answer::Part(payload) = answer {
+                link = Link::decode(payload);
+            }
+        });
+        match asked {
+            Ok(()) => link
+                .map(Some)
+                .ok_or_else(|| Error::Garbled(doing.to_owned())),
+            Err(error) if error.errno() == Some(Errno::ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn question(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    // Counters of every queue are most of an answer, and not wanted.
+    let mask = LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]);
+    message.attributes.push(mask);
+    message
+}

@@ -1,0 +1,76 @@
+//! Hardware addresses.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An Ethernet hardware address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// Makes six bytes an address that any interface may have: locally
+    /// administered (bit 1 of the first byte), not a group's (bit 0).
+    pub fn local(mut bytes: [u8; 6]) -> Self {
+        bytes[0] = (bytes[0] & 0xfe) | 0x02;
+        Mac(bytes)
+    }
+
+    /// Whether it can be an interface's own: neither a group's nor all zeros.
+    pub fn is_unicast(self) -> bool {
+        self.0[0] & 1 == 0 && self.0 != [0; 6]
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// The text is not six bytes in hexadecimal.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a hardware address such as 0a:58:0a:32:0b:02")]
+pub struct NotAMac;
+
+impl FromStr for Mac {
+    type Err = NotAMac;
+
+    /// Bytes separated by `:` or `-`.
+    fn from_str(text: &str) -> Result<Self, NotAMac> {
+        let mut bytes = [0; 6];
+        let mut parts = text.split([':', '-']);
+        for byte in &mut bytes {
+            let part = parts.next().filter(|part| part.len() == 2).ok_or(NotAMac)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| NotAMac)?;
+        }
+        parts.next().is_none().then_some(Mac(bytes)).ok_or(NotAMac)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text() {
+        let mac: Mac = "0A-58:0a:32:0b:02".parse().unwrap();
+        assert_eq!(mac.to_string(), "0a:58:0a:32:0b:02");
+        for bad in [
+            "",
+            "0a:58",
+            "0a:58:0a:32:0b:02:03",
+            "+a:58:0a:32:0b:0",
+            "zz:58:0a:32:0b:02",
+        ] {
+            assert_eq!(bad.parse::<Mac>(), Err(NotAMac), "{bad}");
+        }
+    }
+
+    #[test]
+    fn local_addresses_are_unicast() {
+        assert_eq!(Mac::local([0xff; 6]).0[0], 0xfe);
+        assert!(Mac::local([0xff; 6]).is_unicast());
+        assert!(!Mac([1, 0, 0, 0, 0, 0]).is_unicast());
+    }
+}

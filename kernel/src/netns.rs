@@ -1,0 +1,96 @@
+//! Network namespaces.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::sched::{CloneFlags, setns};
+
+use crate::{Error, Result};
+
+/// The calling thread's namespace. Not `/proc/self`: that is the process's
+/// first thread's.
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// A network namespace, held open.
+#[derive(Debug)]
+pub struct Netns {
+    file: File,
+    path: PathBuf,
+}
+
+impl Netns {
+    /// Opens the namespace that `path` leads to: a bind mount, or a
+    /// `/proc/PID/ns/net`.
+    ///
+    /// # Errors
+    /// [`Error::NotNetns`] when it leads to none.
+    pub fn open(path: &Path) -> Result<Self> {
+        let not = |why: String| Error::NotNetns {
+            path: path.to_owned(),
+            why,
+        };
+        let file = File::open(path).map_err(|error| not(error.to_string()))?;
+        let is_namespace = nix::sys::statfs::fstatfs(&file)
+            .is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::NSFS_MAGIC);
+        match is_namespace {
+            true => Ok(Netns {
+                file,
+                path: path.to_owned(),
+            }),
+            false => Err(not("it is an ordinary file".into())),
+        }
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the calling thread is in it.
+    ///
+    /// # Errors
+    /// [`Error::Socket`] when the kernel does not say.
+    pub fn is_current(&self) -> Result<bool> {
+        let (this, own) = (self.file.metadata()?, std::fs::metadata(OWN)?);
+        Ok((this.dev(), this.ino()) == (own.dev(), own.ino()))
+    }
+
+    /// Moves the calling thread into the namespace until the value is dropped.
+    ///
+    /// # Errors
+    /// [`Error::NotNetns`] when it is a namespace of another kind.
+    pub fn enter(&self) -> Result<Entered> {
+        let home = File::open(OWN)?;
+        setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| Error::NotNetns {
+            path: self.path.clone(),
+            why: match errno {
+                nix::errno::Errno::EINVAL => "it is a namespace of another kind".into(),
+                other => other.desc().to_owned(),
+            },
+        })?;
+        Ok(Entered { home })
+    }
+
+    /// The descriptor, for messages that name a namespace by it.
+    pub fn descriptor(&self) -> RawFd {
+        self.file.as_fd().as_raw_fd()
+    }
+}
+
+/// The time during which the thread is in another namespace.
+#[must_use = "the thread goes back as soon as this is dropped"]
+pub struct Entered {
+    home: File,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if setns(&self.home, CloneFlags::CLONE_NEWNET).is_err() {
+            // Going on in the wrong namespace would do to a container what was
+            // meant for the host.
+            std::process::abort();
+        }
+    }
+}

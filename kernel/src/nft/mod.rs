@@ -1,0 +1,132 @@
+//! Packet-filter rules: nftables over netlink, in this process.
+//!
+//! All rules live in one table, `inet slash24`, so that `nft list table inet
+//! slash24` shows everything there is and deleting that table removes it.
+
+mod message;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::IpNetwork;
+use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
+use nix::errno::Errno;
+
+use crate::decode::{self, ERROR};
+use crate::{Error, Result};
+use message::{Batch, Expression, Verdict};
+
+/// The table that all rules are in.
+pub const TABLE: &str = "slash24";
+/// The chain that masquerading starts from.
+const POSTROUTING: &str = "postrouting";
+
+/// Makes the packets that leave a network's subnet for elsewhere appear to come
+/// from the host, as `ipMasq` wants it: everything from `subnet` but what goes to
+/// the subnet itself or to a multicast group.
+///
+/// It is one object a subnet, not one a container: all later calls find it there,
+/// and detaching a container has nothing to remove.
+///
+/// # Errors
+/// [`Error::Refused`].
+pub fn masquerade(network: &str, subnet: IpNetwork) -> Result<()> {
+    let chain = chain_name(network, subnet);
+    let doing = format!("masquerade {subnet} of network {network}");
+    let mut filter = Netfilter::open()?;
+    if filter
+        .commit(message::ask_for_chain(TABLE, &chain), &doing)?
+        .is_none()
+    {
+        return Ok(());
+    }
+    // Declaring again what is there makes the closing process wait 8 ms and more
+    // for an RCU grace period, so the table is only declared when it is missing.
+    let mut refused = filter.commit(masquerade_batch(&chain, subnet, false), &doing)?;
+    if matches!(refused, Some((Errno::ENOENT, _))) {
+        refused = filter.commit(masquerade_batch(&chain, subnet, true), &doing)?;
+    }
+    match refused {
+        // Another process was first: a batch is carried out as a whole or not at
+        // all, so its rules are all there and ours are not there twice.
+        None | Some((Errno::EEXIST, _)) => Ok(()),
+        Some((errno, reason)) => Err(Error::Refused {
+            doing,
+            errno,
+            reason,
+        }),
+    }
+}
+
+/// `masquerade-NETWORK-SUBNET`; nft's own syntax allows no colon in a name.
+fn chain_name(network: &str, subnet: IpNetwork) -> String {
+    let (base, length) = (subnet.network().to_string(), subnet.prefix());
+    format!("masquerade-{network}-{}/{length}", base.replace(':', "_"))
+}
+
+fn masquerade_batch(chain: &str, subnet: IpNetwork, with_table: bool) -> Batch {
+    let mut batch = Batch::new();
+    if with_table {
+        batch.table(TABLE);
+        batch.source_nat_chain(TABLE, POSTROUTING);
+    }
+    batch.new_chain(TABLE, chain);
+    let multicast: (IpAddr, u8) = match subnet.is_ipv4() {
+        true => (Ipv4Addr::new(224, 0, 0, 0).into(), 4),
+        false => (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0).into(), 8),
+    };
+    let subnet = (subnet.network(), subnet.prefix());
+    for stays in [subnet, multicast] {
+        let mut rule = Expression::destination_in(stays);
+        rule.push(Expression::verdict(Verdict::Return));
+        batch.rule(TABLE, chain, &rule);
+    }
+    batch.rule(TABLE, chain, &[Expression::masquerade()]);
+    let mut enter = Expression::is_family(subnet.0);
+    enter.extend(Expression::source_in(subnet));
+    enter.push(Expression::verdict(Verdict::Jump(chain)));
+    batch.rule(TABLE, POSTROUTING, &enter);
+    batch
+}
+
+/// A connection to the packet filter of the thread's namespace.
+struct Netfilter {
+    socket: Socket,
+}
+
+impl Netfilter {
+    fn open() -> Result<Self> {
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.bind_auto()?;
+        socket.set_ext_ack(true)?;
+        socket.set_cap_ack(true)?;
+        Ok(Netfilter { socket })
+    }
+
+    /// Sends a batch and returns the first refusal, if there is one.
+    fn commit(&mut self, batch: Batch, doing: &str) -> Result<Option<(Errno, String)>> {
+        let (bytes, last) = batch.finish();
+        self.socket.send(&bytes, 0)?;
+        let mut buffer = Vec::with_capacity(16 * 1024);
+        loop {
+            buffer.clear();
+            match self.socket.recv(&mut buffer, 0) {
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            }
+            for message in decode::messages(&buffer) {
+                if message.kind != ERROR {
+                    // What was asked for is there.
+                    return Ok(None);
+                }
+                let refusal = decode::refusal(&message);
+                if refusal.is_some() || message.sequence == last {
+                    return Ok(refusal);
+                }
+            }
+            if decode::messages(&buffer).next().is_none() {
+                return Err(Error::Garbled(doing.to_owned()));
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Deleting a link without waiting for the kernel to forget it.
+//!
+//! `RTM_DELLINK` takes some 20 ms, and all but the first is spent after the link
+//! is gone: the caller sits out an RCU barrier before `send` returns. So a child
+//! process makes the request, and the caller goes on when the kernel announces
+//! that the link is gone, after which nothing can fail any more.
+
+use std::os::fd::AsFd;
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::LinkMessage;
+use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::decode::{self, u32_at};
+use crate::netlink::{ACK, REQUEST, encode};
+use crate::raw::fork_child;
+use crate::{Netlink, Result, delete_link};
+
+/// `RTNLGRP_LINK`, `RTM_DELLINK` (linux/rtnetlink.h).
+const GROUP_LINK: u32 = 1;
+const DELETED: u16 = 17;
+
+/// Deletes a link of the thread's namespace and returns as soon as it is gone. If
+/// the child fails or dies before that, or no child can be had, the link is
+/// deleted by the caller itself, which also finds out why it could not be.
+///
+/// # Errors
+/// [`Error::Refused`](crate::Error::Refused). A link that is gone already is none.
+pub fn remove_link(index: u32) -> Result<()> {
+    match remove_by_child(index) {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Netlink::open()?.apply(&[delete_link(index)]),
+    }
+}
+
+/// Returns whether the link's end was announced.
+fn remove_by_child(index: u32) -> std::io::Result<bool> {
+    // All is prepared before the fork: the child must not allocate.
+    let mut announcements = Socket::new(NETLINK_ROUTE)?;
+    announcements.bind_auto()?;
+    announcements.add_membership(GROUP_LINK)?;
+    let requests = Socket::new(NETLINK_ROUTE)?;
+    let mut request = Vec::new();
+    let mut link = LinkMessage::default();
+    link.header.index = index;
+    encode(
+        &mut request,
+        &RouteNetlinkMessage::DelLink(link),
+        REQUEST | ACK,
+        1,
+    );
+    let (child_lives, held_by_child) = nix::unistd::pipe()?;
+
+    fork_child(|| {
+        // The runtime waits for the end of the plugin's output, not of this child.
+        for descriptor in 0..=2 {
+            let _ = crate::raw::close(descriptor);
+        }
+        i32::from(requests.send(&request, 0).is_err())
+    })?;
+    drop(held_by_child);
+    drop(requests);
+    wait_for_end(&announcements, child_lives.as_fd(), index)
+}
+
+fn wait_for_end(
+    announcements: &Socket,
+    child_lives: std::os::fd::BorrowedFd<'_>,
+    index: u32,
+) -> std::io::Result<bool> {
+    let mut buffer = Vec::with_capacity(32 * 1024);
+    loop {
+        let mut waiting = [
+            PollFd::new(announcements.as_fd(), PollFlags::POLLIN),
+            PollFd::new(child_lives, PollFlags::POLLIN),
+        ];
+        match poll(&mut waiting, PollTimeout::NONE) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            other => other?,
+        };
+        let [announced, child] = waiting.map(|fd| fd.any().unwrap_or(true));
+        if announced {
+            buffer.clear();
+            // On a busy host announcements can be lost (ENOBUFS): the caller then
+            // deletes by itself, and finds the link gone or waits for it.
+            announcements.recv(&mut buffer, 0)?;
+            if decode::messages(&buffer).any(|message| is_end(&message, index)) {
+                return Ok(true);
+            }
+        } else if child {
+            return Ok(false);
+        }
+    }
+}
+
+/// Whether a message announces the end of the link itself. The end of its being
+/// a bridge's port comes as the same message, with a family.
+fn is_end(message: &decode::Message<'_>, index: u32) -> bool {
+    let family = message.payload.first().copied();
+    message.kind == DELETED && family == Some(0) && u32_at(message.payload, 4) == Some(index)
+}
