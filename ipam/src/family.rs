@@ -3,6 +3,10 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnetwork::IpNetwork;
+
+use crate::Error;
+
 /// The family of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
@@ -70,6 +74,14 @@ pub fn number(address: IpAddr) -> u128 {
         IpAddr::V4(address) => address.to_bits().into(),
         IpAddr::V6(address) => address.to_bits(),
     }
+}
+
+/// `address` with the length of its subnet's prefix.
+///
+/// # Errors
+/// [`Error::NotSubnet`] when the family has fewer bits.
+pub fn with_prefix(address: IpAddr, prefix: u8) -> Result<IpNetwork, Error> {
+    IpNetwork::new(address, prefix).map_err(|_| Error::NotSubnet(format!("{address}/{prefix}")))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::Error;
-use crate::family::{Family, number};
+use crate::family::{Family, number, with_prefix};
 
 /// Addresses that are given out, and the subnet they are part of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,12 +121,19 @@ impl Range {
         Family::of(address) == self.family && (self.first..=self.last).contains(&number(address))
     }
 
+    fn start(&self) -> Candidate<'_> {
+        Candidate {
+            address: self.first(),
+            range: self,
+        }
+    }
+
     fn overlaps(&self, other: &Range) -> bool {
         self.family == other.family && self.first <= other.last && other.first <= self.last
     }
 
     /// How many addresses there are between the ends; at most `u128::MAX`.
-    fn size(&self) -> u128 {
+    pub fn size(&self) -> u128 {
         (self.last - self.first).saturating_add(1)
     }
 }
@@ -134,6 +141,30 @@ impl Range {
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.first(), self.last())
+    }
+}
+
+/// An address and the range it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate<'a> {
+    /// The address.
+    pub address: IpAddr,
+    /// Its range.
+    pub range: &'a Range,
+}
+
+impl Candidate<'_> {
+    /// The address as a result has it: with the length of its subnet's prefix
+    /// and the gateway.
+    ///
+    /// # Errors
+    /// None that a range can have.
+    pub fn ip(&self) -> Result<cni::Ip, Error> {
+        Ok(cni::Ip {
+            address: with_prefix(self.address, self.range.subnet.prefix())?,
+            gateway: Some(self.range.gateway),
+            interface: None,
+        })
     }
 }
 
@@ -171,45 +202,36 @@ impl RangeSet {
         &self.0
     }
 
-    /// The range that `address` is in.
-    pub fn range_of(&self, address: IpAddr) -> Option<&Range> {
-        self.0.iter().find(|range| range.contains(address))
+    /// `address` as one of this set, if it is in a range; it may be a gateway.
+    pub fn candidate(&self, address: IpAddr) -> Option<Candidate<'_>> {
+        let range = self.0.iter().find(|range| range.contains(address))?;
+        Some(Candidate { address, range })
     }
 
     /// Whether `address` is the gateway of any of its ranges.
-    pub fn is_gateway(&self, address: IpAddr) -> bool {
+    pub fn has_gateway(&self, address: IpAddr) -> bool {
         self.0.iter().any(|range| range.gateway == address)
     }
 
-    /// How many addresses of `range`, one of its own, can be given out.
-    pub fn room(&self, range: &Range) -> u128 {
-        let mut gateways: Vec<IpAddr> = self
-            .0
-            .iter()
-            .map(|r| r.gateway)
-            .filter(|g| range.contains(*g))
-            .collect();
-        gateways.sort_unstable();
-        gateways.dedup();
-        range.size() - gateways.len() as u128
-    }
-
     /// The first address to try. It may be a gateway.
-    pub fn start(&self) -> IpAddr {
-        self.0[0].first()
+    pub fn start(&self) -> Candidate<'_> {
+        self.0[0].start()
     }
 
     /// The address to try after `address`: the next one of its range, or the
     /// first of the next range, after the last range of the first. It may be a
     /// gateway. An address of no range is followed by the first.
-    pub fn after(&self, address: IpAddr) -> IpAddr {
+    pub fn after(&self, address: IpAddr) -> Candidate<'_> {
         let Some(index) = self.0.iter().position(|range| range.contains(address)) else {
             return self.start();
         };
         let range = &self.0[index];
         match number(address) {
-            number if number < range.last => range.family.address(number + 1),
-            _ => self.0[(index + 1) % self.0.len()].first(),
+            number if number < range.last => Candidate {
+                address: range.family.address(number + 1),
+                range,
+            },
+            _ => self.0[(index + 1) % self.0.len()].start(),
         }
     }
 
@@ -323,23 +345,26 @@ mod tests {
         .unwrap();
         let mut seen = vec![set.start()];
         for _ in 0..5 {
-            seen.push(set.after(*seen.last().unwrap()));
+            seen.push(set.after(seen.last().unwrap().address));
         }
-        let seen: Vec<String> = seen.iter().map(IpAddr::to_string).collect();
+        let seen: Vec<String> = seen.iter().map(|c| c.address.to_string()).collect();
         assert_eq!(
             seen.join(" "),
             "10.0.0.10 10.0.0.11 10.1.0.1 10.1.0.2 10.1.0.3 10.0.0.10"
         );
         assert_eq!(set.after("192.0.2.1".parse().unwrap()), set.start());
-        assert_eq!([0, 1].map(|i| set.room(&set.ranges()[i])), [2, 2]);
-        assert!(set.is_gateway("10.1.0.2".parse().unwrap()));
+        assert_eq!(
+            set.ranges().iter().map(Range::size).collect::<Vec<_>>(),
+            [2, 3]
+        );
+        assert!(set.has_gateway("10.1.0.2".parse().unwrap()));
     }
 
     #[test]
     fn the_largest_ranges_do_not_overflow() {
         let all = range("::/0", "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "");
         let set = RangeSet::new(vec![all]).unwrap();
-        assert_eq!(set.room(&set.ranges()[0]), u128::MAX - 1);
+        assert_eq!(set.ranges()[0].size(), u128::MAX);
         assert_eq!(
             set.after("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap()),
             set.start()

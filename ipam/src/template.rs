@@ -28,7 +28,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use crate::family::{Family, number};
+use crate::family::{Family, number, with_prefix};
 use crate::place::{Here, Place};
 use crate::{Error, field};
 
@@ -231,7 +231,7 @@ impl SubnetTemplate {
     /// # Errors
     /// As [`AddressTemplate::at`].
     pub fn at(&self, here: &Here) -> Result<IpNetwork, Error> {
-        self.network(self.address.at(here)?)
+        with_prefix(self.address.at(here)?, self.prefix)
     }
 
     /// The subnet at `place`.
@@ -239,12 +239,7 @@ impl SubnetTemplate {
     /// # Errors
     /// As [`AddressTemplate::at_place`].
     pub fn at_place(&self, place: &Place) -> Result<IpNetwork, Error> {
-        self.network(self.address.at_place(place)?)
-    }
-
-    fn network(&self, address: IpAddr) -> Result<IpNetwork, Error> {
-        IpNetwork::new(address, self.prefix)
-            .map_err(|_| Error::NotSubnet(self.address.text.clone()))
+        with_prefix(self.address.at_place(place)?, self.prefix)
     }
 
     /// The place in whose subnet `address` is; `None` when it is in nobody's.

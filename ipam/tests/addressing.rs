@@ -182,14 +182,14 @@ proptest! {
         });
         let set = RangeSet::new(ranges.collect()).unwrap();
         let all: u32 = sizes.iter().map(|(_, length)| length + 1).sum();
-        let mut seen: Vec<IpAddr> = vec![set.start()];
+        let mut seen: Vec<IpAddr> = vec![set.start().address];
         while set.after(seen[seen.len() - 1]) != set.start() {
-            seen.push(set.after(seen[seen.len() - 1]));
+            seen.push(set.after(seen[seen.len() - 1]).address);
             prop_assert!(seen.len() <= all as usize);
         }
         seen.sort();
         seen.dedup();
         prop_assert_eq!(seen.len(), all as usize);
-        prop_assert!(seen.iter().all(|address| set.range_of(*address).is_some()));
+        prop_assert!(seen.iter().all(|address| set.candidate(*address).is_some()));
     }
 }

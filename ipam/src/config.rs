@@ -1,0 +1,416 @@
+//! The configuration of host-local: its keys, and what they mean on this host.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cni::{Config, Route};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::Error;
+use crate::place::{Here, Location};
+use crate::range::{Bounds, Range, RangeSet};
+use crate::store::{self, LeaseDirectory};
+use crate::template::{AddressTemplate, SubnetTemplate};
+
+/// Where a network's leases are. Read by itself, so that addresses can be freed
+/// when the rest of the configuration is wrong or the host's place is unknown.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    /// The lease directory.
+    pub directory: LeaseDirectory,
+    /// How long to wait for its lock.
+    pub lock_timeout: Duration,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct StorageKeys {
+    ipam: StorageIpam,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct StorageIpam {
+    data_dir: String,
+    lock_timeout: Option<f64>,
+}
+
+impl Storage {
+    /// Reads `ipam.dataDir` and `ipam.lockTimeout`.
+    ///
+    /// # Errors
+    /// A value of the wrong type, a timeout that is no time.
+    pub fn read(config: &Config) -> Result<Self, Error> {
+        let StorageIpam {
+            data_dir,
+            lock_timeout,
+        } = config.read::<StorageKeys>()?.ipam;
+        let data_dir = if data_dir.is_empty() {
+            store::DATA_DIR
+        } else {
+            &data_dir
+        };
+        let lock_timeout = match lock_timeout {
+            None => store::LOCK_TIMEOUT,
+            Some(s) => Duration::try_from_secs_f64(s).map_err(|_| Error::LockTimeout(s))?,
+        };
+        Ok(Storage {
+            directory: LeaseDirectory::new(Path::new(data_dir), &config.name),
+            lock_timeout,
+        })
+    }
+}
+
+/// What a configuration says about addresses, before the host's place is put in.
+#[derive(Debug)]
+pub struct Addressing {
+    /// How the place is found.
+    pub location: Location,
+    /// The range sets.
+    pub sets: Vec<Vec<RangeTemplate>>,
+    /// The routes.
+    pub routes: Vec<RouteTemplate>,
+    /// A file in the format of resolv.conf(5).
+    pub resolv_conf: Option<PathBuf>,
+}
+
+/// A range of addresses for every place.
+#[derive(Clone, Debug)]
+pub struct RangeTemplate {
+    /// Where in the configuration it stands.
+    key: String,
+    /// The subnet.
+    pub subnet: SubnetTemplate,
+    start: Option<AddressTemplate>,
+    end: Option<AddressTemplate>,
+    gateway: Option<AddressTemplate>,
+}
+
+/// A route for every place.
+#[derive(Clone, Debug)]
+pub struct RouteTemplate {
+    key: String,
+    dst: SubnetTemplate,
+    gw: Option<AddressTemplate>,
+    metrics: RouteKeys,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Keys {
+    ipam: Ipam,
+    runtime_config: RuntimeConfig,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Ipam {
+    subnet: String,
+    range_start: String,
+    range_end: String,
+    gateway: String,
+    ranges: Vec<Vec<RangeKeys>>,
+    routes: Vec<RouteKeys>,
+    resolv_conf: String,
+    location: Option<Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct RuntimeConfig {
+    ip_ranges: Vec<Vec<RangeKeys>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct RangeKeys {
+    subnet: String,
+    range_start: String,
+    range_end: String,
+    gateway: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct RouteKeys {
+    dst: String,
+    gw: String,
+    mtu: u32,
+    advmss: u32,
+    priority: u32,
+    table: Option<u32>,
+    scope: Option<u8>,
+}
+
+impl Addressing {
+    /// Reads the keys. The ranges that a runtime asks for (`runtimeConfig.ipRanges`)
+    /// come first, then those of `ipam` itself, then those of `ipam.ranges`.
+    ///
+    /// # Errors
+    /// A value of the wrong type, a template or an address that is none.
+    pub fn read(config: &Config) -> Result<Self, Error> {
+        let Keys {
+            ipam,
+            runtime_config,
+        } = config.read()?;
+        let flat = RangeKeys {
+            subnet: ipam.subnet,
+            range_start: ipam.range_start,
+            range_end: ipam.range_end,
+            gateway: ipam.gateway,
+        };
+        let mut sets = read_sets(&runtime_config.ip_ranges, "runtimeConfig.ipRanges")?;
+        if !flat.subnet.is_empty() {
+            sets.push(vec![RangeTemplate::read(&flat, "ipam".to_owned())?]);
+        }
+        sets.extend(read_sets(&ipam.ranges, "ipam.ranges")?);
+        let routes = ipam.routes.into_iter().enumerate();
+        Ok(Addressing {
+            location: ipam
+                .location
+                .as_ref()
+                .map(Location::parse)
+                .transpose()?
+                .unwrap_or_default(),
+            sets,
+            routes: routes
+                .map(|(index, keys)| RouteTemplate::read(index, keys))
+                .collect::<Result<_, _>>()?,
+            resolv_conf: Some(ipam.resolv_conf)
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
+        })
+    }
+
+    /// The range sets at a place.
+    ///
+    /// # Errors
+    /// What does not fit together; the error names the key.
+    pub fn sets_at(&self, here: &Here) -> Result<Vec<RangeSet>, Error> {
+        let set = |templates: &Vec<RangeTemplate>| {
+            let ranges: Result<Vec<Range>, Error> =
+                templates.iter().map(|range| range.at(here)).collect();
+            RangeSet::new(ranges?)
+        };
+        self.sets.iter().map(set).collect()
+    }
+
+    /// The routes at a place.
+    ///
+    /// # Errors
+    /// What the place lacks; the error names the key.
+    pub fn routes_at(&self, here: &Here) -> Result<Vec<Route>, Error> {
+        self.routes.iter().map(|route| route.at(here)).collect()
+    }
+}
+
+fn read_sets(sets: &[Vec<RangeKeys>], key: &str) -> Result<Vec<Vec<RangeTemplate>>, Error> {
+    let read_set = |(set, ranges): (usize, &Vec<RangeKeys>)| {
+        let ranges = ranges.iter().enumerate();
+        ranges
+            .map(|(index, keys)| RangeTemplate::read(keys, format!("{key}[{set}][{index}]")))
+            .collect()
+    };
+    sets.iter().enumerate().map(read_set).collect()
+}
+
+impl RangeTemplate {
+    fn read(keys: &RangeKeys, key: String) -> Result<Self, Error> {
+        if keys.subnet.is_empty() {
+            return Err(Error::NoSubnet.at(key));
+        }
+        let subnet =
+            SubnetTemplate::parse(&keys.subnet).map_err(|e| e.at(format!("{key}.subnet")))?;
+        let address = |name: &str, text: &str| read_address(text, || format!("{key}.{name}"));
+        Ok(RangeTemplate {
+            subnet,
+            start: address("rangeStart", &keys.range_start)?,
+            end: address("rangeEnd", &keys.range_end)?,
+            gateway: address("gateway", &keys.gateway)?,
+            key,
+        })
+    }
+
+    /// The range at a place.
+    ///
+    /// # Errors
+    /// What the place lacks or what does not fit together; the error names the key.
+    pub fn at(&self, here: &Here) -> Result<Range, Error> {
+        let range = || {
+            Range::new(&Bounds {
+                subnet: self.subnet.at(here)?,
+                start: address_at(self.start.as_ref(), here)?,
+                end: address_at(self.end.as_ref(), here)?,
+                gateway: address_at(self.gateway.as_ref(), here)?,
+            })
+        };
+        range().map_err(|e| e.at(&self.key))
+    }
+}
+
+impl RouteTemplate {
+    fn read(index: usize, metrics: RouteKeys) -> Result<Self, Error> {
+        let key = format!("ipam.routes[{index}]");
+        Ok(RouteTemplate {
+            dst: SubnetTemplate::parse(&metrics.dst).map_err(|e| e.at(format!("{key}.dst")))?,
+            gw: read_address(&metrics.gw, || format!("{key}.gw"))?,
+            metrics,
+            key,
+        })
+    }
+
+    fn at(&self, here: &Here) -> Result<Route, Error> {
+        let set = |value: u32| Some(value).filter(|value| *value != 0);
+        let route = || {
+            Ok(Route {
+                dst: self.dst.at(here)?,
+                gw: address_at(self.gw.as_ref(), here)?,
+                mtu: set(self.metrics.mtu),
+                advmss: set(self.metrics.advmss),
+                priority: set(self.metrics.priority),
+                table: self.metrics.table,
+                scope: self.metrics.scope,
+            })
+        };
+        route().map_err(|e: Error| e.at(&self.key))
+    }
+}
+
+/// An empty address is none, as it is for the reference.
+fn read_address(text: &str, key: impl Fn() -> String) -> Result<Option<AddressTemplate>, Error> {
+    match text {
+        "" => Ok(None),
+        text => AddressTemplate::parse(text)
+            .map(Some)
+            .map_err(|e| e.at(key())),
+    }
+}
+
+fn address_at(template: Option<&AddressTemplate>, here: &Here) -> Result<Option<IpAddr>, Error> {
+    template.map(|template| template.at(here)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn config(mut value: Value) -> Config {
+        value["name"] = "net".into();
+        Config::parse(value.to_string().as_bytes()).unwrap()
+    }
+
+    fn sets(value: Value) -> Result<String, String> {
+        let addressing = Addressing::read(&config(value)).map_err(|e| e.to_string())?;
+        let sets = addressing
+            .sets_at(&Here::new(addressing.location.clone()))
+            .map_err(|e| e.to_string())?;
+        Ok(sets
+            .iter()
+            .map(RangeSet::to_string)
+            .collect::<Vec<_>>()
+            .join(" | "))
+    }
+
+    #[test]
+    fn sets_have_an_order() {
+        let value = json!({
+            "IPAM": {
+                "Subnet": "10.{rack}.{slot}.128/25", "rangestart": "10.{rack}.{slot}.130",
+                "ranges": [
+                    [{"subnet": "10.1.0.0/30"}, {"subnet": "10.2.0.0/30", "gateway": ""}],
+                    [{"subnet": "fd00:24:{rack}:{slot}::/64"}],
+                ],
+                "location": {"rack": 50, "slot": 11},
+            },
+            "runtimeConfig": {"ipRanges": [[{"subnet": "10.9.0.0/30"}]]},
+        });
+        assert_eq!(
+            sets(value).unwrap(),
+            "10.9.0.1-10.9.0.2 | 10.50.11.130-10.50.11.254 | 10.1.0.1-10.1.0.2,10.2.0.1-10.2.0.2 | \
+             fd00:24:32:b::1-fd00:24:32:b:ffff:ffff:ffff:ffff"
+        );
+    }
+
+    #[test]
+    fn errors_name_the_key_and_the_value() {
+        for (ipam, key, value) in [
+            (json!({"subnet": 5}), "ipam.subnet", "integer `5`"),
+            (json!({"subnet": "10.0.0.0"}), "ipam.subnet", "10.0.0.0"),
+            (
+                json!({"subnet": "10.0.0.0/24", "gateway": "x"}),
+                "ipam.gateway",
+                "\"x\"",
+            ),
+            (json!({"subnet": "10.0.0.9/24"}), "ipam", "10.0.0.9/24"),
+            (
+                json!({"ranges": [[{"subnet": "10.0.0.0/24", "rangeEnd": "10.0.1.1"}]]}),
+                "ipam.ranges[0][0]",
+                "10.0.1.1",
+            ),
+            (json!({"ranges": [[{}]]}), "ipam.ranges[0][0]", "subnet"),
+            (
+                json!({"subnet": "10.{rack}.0.0/16", "location": {"rack": 700}}),
+                "ipam",
+                "700",
+            ),
+            (
+                json!({"routes": [{"dst": "10.0.0.0"}]}),
+                "ipam.routes[0].dst",
+                "10.0.0.0",
+            ),
+            (json!({"location": 7}), "ipam.location", "7"),
+        ] {
+            let error = sets(json!({"ipam": ipam})).unwrap_err();
+            assert!(
+                error.contains(&format!("\"{key}\"")) && error.contains(value),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn routes_keep_their_metrics() {
+        let value = json!({"ipam": {
+            "location": {"rack": 3},
+            "routes": [
+                {"dst": "0.0.0.0/0"},
+                {"dst": "10.{rack}.0.0/16", "gw": "10.{rack}.0.1", "mtu": 1400, "priority": 0, "table": 0, "scope": 253},
+            ],
+        }});
+        let addressing = Addressing::read(&config(value)).unwrap();
+        let routes = addressing
+            .routes_at(&Here::new(addressing.location.clone()))
+            .unwrap();
+        let json = serde_json::to_value(routes).unwrap();
+        let second =
+            json!({"dst": "10.3.0.0/16", "gw": "10.3.0.1", "mtu": 1400, "table": 0, "scope": 253});
+        assert_eq!(json, json!([{"dst": "0.0.0.0/0"}, second]));
+    }
+
+    #[test]
+    fn leases_are_found_whatever_else_is_wrong() {
+        let value =
+            json!({"ipam": {"subnet": 5, "dataDir": "/x", "locktimeout": 0.5, "location": 7}});
+        let storage = Storage::read(&config(value)).unwrap();
+        assert_eq!(storage.directory.path(), Path::new("/x/net"));
+        assert_eq!(storage.lock_timeout, Duration::from_millis(500));
+        let storage = Storage::read(&config(json!({}))).unwrap();
+        assert_eq!(
+            storage.directory.path(),
+            Path::new("/var/lib/cni/networks/net")
+        );
+        for wrong in [-1.0, 1e300] {
+            let value = json!({"ipam": {"lockTimeout": wrong}});
+            assert!(
+                Storage::read(&config(value))
+                    .unwrap_err()
+                    .to_string()
+                    .contains("lockTimeout")
+            );
+        }
+    }
+}

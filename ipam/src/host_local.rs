@@ -1,0 +1,183 @@
+//! The plugin `host-local`: addresses from ranges of this host, leases in files.
+//!
+//! It takes the reference's configuration and keeps the reference's files, and
+//! goes beyond it where that made users suffer: addresses may be templates, a
+//! repeated ADD gets the same address again, GC and STATUS are there, and the
+//! lock is waited for with a deadline.
+
+use std::net::IpAddr;
+
+use cni::{Attachment, Call, Dns, Failure, Plugin, Request, ValidAttachment};
+
+use crate::config::{Addressing, Storage};
+use crate::place::Here;
+use crate::pool::Pool;
+use crate::requested::requested;
+use crate::store::{Lease, Leases, Owner};
+use crate::{Error, resolv_conf};
+
+/// The plugin.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HostLocal;
+
+impl Plugin for HostLocal {
+    fn name(&self) -> &'static str {
+        "host-local"
+    }
+
+    fn add(&self, call: &Call<'_>) -> Result<Attachment, Failure> {
+        Ok(add(call.request)?)
+    }
+
+    fn del(&self, call: &Call<'_>) -> Result<(), Failure> {
+        Ok(del(call.request)?)
+    }
+
+    fn check(&self, call: &Call<'_>) -> Result<(), Failure> {
+        Ok(check(call.request)?)
+    }
+
+    fn gc(&self, call: &Call<'_>) -> Result<(), Failure> {
+        Ok(gc(call.request)?)
+    }
+
+    fn status(&self, call: &Call<'_>) -> Result<(), Failure> {
+        Ok(status(call.request)?)
+    }
+}
+
+/// Everything that can be wrong is found before a lease is made.
+fn add(request: &Request) -> Result<Attachment, Error> {
+    let addressing = Addressing::read(&request.config)?;
+    let here = Here::new(addressing.location.clone());
+    let pool = pool(request, &addressing, &here)?;
+    let routes = addressing.routes_at(&here)?;
+    let dns = addressing
+        .resolv_conf
+        .as_deref()
+        .map_or_else(|| Ok(Dns::default()), resolv_conf::read)?;
+    let wanted = requested(request)?;
+    let storage = Storage::read(&request.config)?;
+    let leases = storage.directory.lock(storage.lock_timeout)?;
+    Ok(Attachment {
+        ips: pool.allocate(&leases, &wanted, owner(request))?,
+        routes,
+        dns,
+        ..Attachment::default()
+    })
+}
+
+/// Needs nothing but the lease directory: what ADD was told may have changed.
+fn del(request: &Request) -> Result<(), Error> {
+    let Some(leases) = lock_existing(request)? else {
+        return Ok(());
+    };
+    release_all(&leases, leases.of(owner(request))?)
+}
+
+fn check(request: &Request) -> Result<(), Error> {
+    let addressing = Addressing::read(&request.config)?;
+    let pool = pool(
+        request,
+        &addressing,
+        &Here::new(addressing.location.clone()),
+    )?;
+    let leases = lock_existing(request)?;
+    let leased = leases.map_or_else(|| Ok(Vec::new()), |leases| leases.of(owner(request)))?;
+    if leased.is_empty() {
+        return Err(Error::NoLease {
+            container: request.container_id.clone(),
+            ifname: request.ifname.clone(),
+            directory: Storage::read(&request.config)?.directory.path().to_owned(),
+        });
+    }
+    let Some(previous) = request.config.prev_result()? else {
+        return Ok(());
+    };
+    let given: Vec<IpAddr> = previous.ips.iter().map(|ip| ip.address.ip()).collect();
+    // The result may hold addresses of other plugins, but ours must be leased.
+    let unleased = given
+        .iter()
+        .any(|address| pool.contains(*address) && !leased.contains(address));
+    match unleased || leased.iter().any(|address| !given.contains(address)) {
+        false => Ok(()),
+        true => Err(Error::LeaseDiffers {
+            container: request.container_id.clone(),
+            ifname: request.ifname.clone(),
+            leased: listed(&leased),
+            given: listed(&given),
+        }),
+    }
+}
+
+fn gc(request: &Request) -> Result<(), Error> {
+    // No list is not an empty list: libcni sends none when it was given none.
+    let Some(valid) = request.config.valid_attachments()? else {
+        return Ok(());
+    };
+    let Some(leases) = lock_existing(request)? else {
+        return Ok(());
+    };
+    let stale = leases
+        .all()?
+        .into_iter()
+        .filter(|(_, lease)| !is_valid(lease, &valid));
+    release_all(&leases, stale.map(|(address, _)| address))
+}
+
+fn status(request: &Request) -> Result<(), Error> {
+    let addressing = Addressing::read(&request.config)?;
+    let pool = pool(
+        request,
+        &addressing,
+        &Here::new(addressing.location.clone()),
+    )?;
+    pool.can_give(lock_existing(request)?.as_ref())
+}
+
+fn pool(request: &Request, addressing: &Addressing, here: &Here) -> Result<Pool, Error> {
+    let sets = addressing.sets_at(here)?;
+    Pool::new(&request.config.name, sets, request.config.version)
+}
+
+fn lock_existing(request: &Request) -> Result<Option<Leases>, Error> {
+    let storage = Storage::read(&request.config)?;
+    storage.directory.lock_existing(storage.lock_timeout)
+}
+
+fn owner(request: &Request) -> Owner<'_> {
+    Owner {
+        container: &request.container_id,
+        ifname: &request.ifname,
+    }
+}
+
+/// A lease or an attachment that does not name an interface is that of any
+/// interface of its container.
+fn is_valid(lease: &Lease, valid: &[ValidAttachment]) -> bool {
+    valid.iter().any(|attachment| {
+        let ifname = lease
+            .ifname
+            .as_deref()
+            .filter(|_| !attachment.ifname.is_empty());
+        attachment.container_id == lease.container
+            && ifname.is_none_or(|ifname| ifname == attachment.ifname)
+    })
+}
+
+/// Frees what can be freed; the first error is told.
+fn release_all(leases: &Leases, addresses: impl IntoIterator<Item = IpAddr>) -> Result<(), Error> {
+    let mut released = Ok(());
+    for address in addresses {
+        released = released.and(leases.release(address));
+    }
+    released
+}
+
+fn listed(addresses: &[IpAddr]) -> String {
+    if addresses.is_empty() {
+        return "none".to_owned();
+    }
+    let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+    addresses.join(", ")
+}
