@@ -8,12 +8,12 @@ use crate::contender::{Contender, Programs, Site, Verb};
 use crate::error::{Doing, Error, Result};
 use crate::latency::Serial;
 use crate::process;
-use crate::scenario::{SCENARIOS, TYPICAL};
+use crate::scenario::SCENARIOS;
 
 /// All in KiB.
 #[derive(Debug)]
 pub(crate) struct Footprint {
-    /// The peak of the resident memory over the calls of ADD and of DEL.
+    /// The highest peak of resident memory over every scenario's ADD and DEL.
     pub(crate) memory: u64,
     /// What has to be installed for a bridge with host-local, and macvlan.
     pub(crate) executables: u64,
@@ -28,8 +28,8 @@ pub(crate) fn measure(
 ) -> Result<Footprints> {
     let measure = |contender: &Contender| {
         let mut memory = 0;
-        for scenario in SCENARIOS.iter().filter(|s| s.kinds == TYPICAL.kinds) {
-            let site = Site::new(programs, *contender, *scenario, serial.container()?)?;
+        for scenario in SCENARIOS {
+            let site = Site::new(programs, *contender, scenario, serial.container()?)?;
             let container = serial.container()?;
             for verb in [Verb::Add, Verb::Del] {
                 let calls = site.calls(verb, &container).into_iter();

@@ -31,7 +31,7 @@ const PLAIN: Scenario = Scenario {
     new_bridge: false,
 };
 
-/// The scenario that the throughput and the memory are measured with.
+/// The scenario that the throughput is measured with.
 pub(crate) const TYPICAL: Scenario = PLAIN;
 
 pub(crate) const SCENARIOS: [Scenario; 8] = [
