@@ -1,6 +1,6 @@
 //! What can go wrong in the protocol itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{Command, Failure, Version, code};
 
@@ -98,6 +98,127 @@ pub enum Error {
         /// What it complained.
         stderr: String,
     },
+    /// A file or directory could not be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(std::io::Error),
+    /// Something is wrong with a configuration file.
+    #[error("{}: {error}", .file.display())]
+    InFile {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        error: Box<Error>,
+    },
+    /// Something is wrong with one plugin of a list.
+    #[error("plugins[{index}]: {error}")]
+    InPlugin {
+        /// Its place in `plugins`, from 0.
+        index: usize,
+        /// What is wrong.
+        error: Box<Error>,
+    },
+    /// A list without plugins.
+    #[error("network \"{0}\" has no plugins: \"plugins\" lists none, and no folder beside it does")]
+    NoPlugins(String),
+    /// No configuration file has that network.
+    #[error("no network \"{name}\" in {}, which has {}{}", .directory.display(),
+        quoted(.known), but_unreadable(.unreadable))]
+    NoSuchNetwork {
+        /// The network asked for.
+        name: String,
+        /// Where it was looked for.
+        directory: PathBuf,
+        /// The networks that are there.
+        known: Vec<String>,
+        /// Why other files there could not be read.
+        unreadable: Vec<String>,
+    },
+    /// The network's file is there and wrong.
+    #[error("network \"{name}\": {reason}")]
+    BrokenNetwork {
+        /// The network.
+        name: String,
+        /// What is wrong with its file.
+        reason: String,
+    },
+    /// The plugins of a chain have no version in common.
+    #[error(
+        "network \"{network}\" is written for {offered}, of which plugin \"{plugin}\" speaks none; it speaks {speaks}"
+    )]
+    NoCommonVersion {
+        /// The network.
+        network: String,
+        /// The versions that its configuration and the plugins before allow.
+        offered: String,
+        /// The plugin.
+        plugin: String,
+        /// What VERSION said.
+        speaks: String,
+    },
+    /// The runtime's parameters cannot be put into the environment.
+    #[error(
+        "argument \"{key}={value}\" is not valid: CNI_ARGS has no way to write ';', nor '=' in a key"
+    )]
+    BadArgument {
+        /// Its key.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+    /// There is no cached result of such an attachment.
+    #[error("container \"{container}\" is not attached to network \"{network}\" by {ifname}: {} has no result of it", .cache.display())]
+    NotAttached {
+        /// The network.
+        network: String,
+        /// The container.
+        container: String,
+        /// The interface.
+        ifname: String,
+        /// The file that would hold the result.
+        cache: PathBuf,
+    },
+    /// The cache of results could not be used.
+    #[error("the cache of results, {}: {error}", .file.display())]
+    Cache {
+        /// The file or directory.
+        file: PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn in_file(self, file: &Path) -> Self {
+        Error::InFile {
+            file: file.to_owned(),
+            error: Box::new(self),
+        }
+    }
+
+    fn code(&self) -> u32 {
+        match self {
+            Error::UnknownVersion(_)
+            | Error::VerbTooNew { .. }
+            | Error::NoAddressInOldResult(_)
+            | Error::NoCommonVersion { .. } => code::INCOMPATIBLE_VERSION,
+            Error::MissingVariables(_) | Error::BadVariable { .. } | Error::BadArgument { .. } => {
+                code::INVALID_ENVIRONMENT
+            }
+            Error::Stdin(_) | Error::Exec { .. } | Error::Unreadable(_) | Error::Cache { .. } => {
+                code::IO
+            }
+            Error::NotJson(_) | Error::Shape(_) | Error::BadResult { .. } => code::DECODING,
+            Error::BadValue { .. }
+            | Error::MissingKey(_)
+            | Error::PluginNotFound { .. }
+            | Error::NoPlugins(_)
+            | Error::NoSuchNetwork { .. }
+            | Error::BrokenNetwork { .. } => code::INVALID_CONFIG,
+            Error::NotAttached { .. } => code::UNKNOWN_CONTAINER,
+            Error::PluginDied { .. } => code::INTERNAL,
+            Error::InFile { error, .. } | Error::InPlugin { error, .. } => error.code(),
+        }
+    }
 }
 
 fn list(path: &[PathBuf]) -> String {
@@ -108,19 +229,25 @@ fn list(path: &[PathBuf]) -> String {
     names.join(", ")
 }
 
+fn quoted(names: &[String]) -> String {
+    match names {
+        [] => "none".into(),
+        names => format!("\"{}\"", names.join("\", \"")),
+    }
+}
+
+fn but_unreadable(reasons: &[String]) -> String {
+    match reasons {
+        [] => String::new(),
+        reasons => format!(
+            "; it may be in a file that is broken: {}",
+            reasons.join("; ")
+        ),
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let code = match &error {
-            Error::UnknownVersion(_) | Error::VerbTooNew { .. } => code::INCOMPATIBLE_VERSION,
-            Error::MissingVariables(_) | Error::BadVariable { .. } => code::INVALID_ENVIRONMENT,
-            Error::Stdin(_) | Error::Exec { .. } => code::IO,
-            Error::NotJson(_) | Error::Shape(_) | Error::BadResult { .. } => code::DECODING,
-            Error::BadValue { .. } | Error::MissingKey(_) | Error::PluginNotFound { .. } => {
-                code::INVALID_CONFIG
-            }
-            Error::NoAddressInOldResult(_) => code::INCOMPATIBLE_VERSION,
-            Error::PluginDied { .. } => code::INTERNAL,
-        };
-        Failure::new(code, error.to_string())
+        Failure::new(error.code(), error.to_string())
     }
 }

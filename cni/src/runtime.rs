@@ -1,1 +1,0 @@
-//! The side of a runtime: configurations, chains of plugins, cached results.
