@@ -1,1 +1,25 @@
-//! .
+//! The interface plugins: they give a container an interface on a network.
+//!
+//! Each reads its own typed keys, has the IPAM plugin allocate, makes its link,
+//! and has the container's side configured like all others ([`container`]).
+//! What an ADD did is undone if it cannot be finished ([`undo`]), and everything
+//! on the host is named after the attachment ([`attachment`]), so that DEL finds
+//! it with nothing but the call's parameters.
+
+mod attachment;
+mod bridge;
+mod check;
+mod container;
+mod error;
+mod lease;
+mod loopback;
+mod macvlan;
+mod undo;
+
+pub use bridge::Bridge;
+pub use error::Error;
+pub use loopback::Loopback;
+pub use macvlan::Macvlan;
+
+/// A result of this crate.
+type Result<T> = std::result::Result<T, Error>;

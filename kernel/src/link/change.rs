@@ -72,6 +72,16 @@ pub fn set_state(index: u32, up: bool) -> Operation {
     set(link.build(), format!("set link number {index} {state}"))
 }
 
+/// Writes something on a link (`ip link` shows it); at most 255 bytes.
+pub fn set_alias(index: u32, alias: &str) -> Operation {
+    let alias = LinkAttribute::IfAlias(alias.to_owned());
+    let link = LinkUnspec::new_with_index(index).append_extra_attribute(alias);
+    set(
+        link.build(),
+        format!("set the alias of link number {index}"),
+    )
+}
+
 /// Sets a link's MTU.
 pub fn set_mtu(index: u32, mtu: u32) -> Operation {
     let link = LinkUnspec::new_with_index(index).mtu(mtu);

@@ -1,0 +1,215 @@
+//! Who an attachment is: everything that is made for it on the host is named by
+//! the network, the container and the interface, so that it is found again with
+//! nothing but a call's parameters, also when the namespace has gone.
+
+use std::net::IpAddr;
+
+use cni::{Attachment, Request};
+use kernel::{Link, Mac};
+use serde::Deserialize;
+
+use crate::{Error, Result};
+
+/// What is written on every link that is made: this, and whose it is.
+const MARK: &str = "slash24";
+/// `IFALIASZ - 1` (linux/if.h).
+const LONGEST_ALIAS: usize = 255;
+
+/// The names of one attachment.
+pub(crate) struct Identity {
+    /// The name of the host's end of a veth pair: `veth` and eleven digits.
+    pub(crate) host_link: String,
+    /// What is written on the links: `slash24 NETWORK CONTAINER INTERFACE`.
+    pub(crate) alias: String,
+    hash: u64,
+}
+
+impl Identity {
+    pub(crate) fn of(request: &Request) -> Self {
+        let (network, container, ifname) =
+            (&request.config.name, &request.container_id, &request.ifname);
+        let whole = format!("{MARK} {network} {container} {ifname}");
+        let hash = fnv1a(whole.as_bytes());
+        // Names of containers are ASCII, interface names may not be.
+        let end = whole.floor_char_boundary(LONGEST_ALIAS);
+        Identity {
+            host_link: format!("veth{:011x}", hash >> 20),
+            alias: whole[..end].to_owned(),
+            hash,
+        }
+    }
+
+    /// Whether a link with this on it was made for another attachment. One that
+    /// says nothing may be ours: a process can be killed before it is written.
+    pub(crate) fn is_anothers(&self, link: &Link) -> bool {
+        let marked = link.alias.split(' ').next() == Some(MARK);
+        marked && link.alias != self.alias
+    }
+
+    /// Whether a link was certainly made for this attachment.
+    pub(crate) fn is_own(&self, link: &Link) -> bool {
+        link.alias == self.alias
+    }
+
+    /// A hardware address for the host's end.
+    pub(crate) fn host_mac(&self) -> Mac {
+        self.mac_of(b"host")
+    }
+
+    /// A hardware address for the container's interface when it has no address to
+    /// derive one from.
+    pub(crate) fn container_mac(&self) -> Mac {
+        self.mac_of(b"container")
+    }
+
+    fn mac_of(&self, end: &[u8]) -> Mac {
+        let hash = fnv1a(&[&self.hash.to_be_bytes(), end].concat());
+        let [a, b, c, d, e, f, ..] = hash.to_be_bytes();
+        Mac::local([a, b, c, d, e, f])
+    }
+}
+
+/// Fowler–Noll–Vo 1a with 64 bits: the names must be the same in every version
+/// of this program, which the standard library's hashes do not promise.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
+
+/// The hardware address for a lease: a function of the address, so that what
+/// neighbours remember is right again when the address is given to the next.
+pub(crate) fn mac_of_lease(lease: &Attachment, identity: &Identity) -> Mac {
+    let ips = || lease.ips.iter().map(|ip| ip.address.ip());
+    match ips().find(IpAddr::is_ipv4).or_else(|| ips().next()) {
+        Some(IpAddr::V4(ip)) => {
+            let [a, b, c, d] = ip.octets();
+            Mac::local([0x0a, 0x58, a, b, c, d])
+        }
+        Some(IpAddr::V6(ip)) => {
+            let [a, b, c, d, e, f, ..] = fnv1a(&ip.octets()).to_be_bytes();
+            Mac::local([a, b, c, d, e, f])
+        }
+        None => identity.container_mac(),
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct MacKeys {
+    mac: String,
+    args: ArgsKeys,
+    runtime_config: MacSource,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ArgsKeys {
+    cni: MacSource,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct MacSource {
+    mac: String,
+}
+
+/// The hardware address that was asked for. The more specific wins: the
+/// runtime's capability, then `args`, then `CNI_ARGS`, then the configuration.
+pub(crate) fn requested_mac(request: &Request) -> Result<Option<Mac>> {
+    let keys: MacKeys = request.config.read()?;
+    let sources = [
+        ("runtimeConfig.mac", keys.runtime_config.mac),
+        ("args.cni.mac", keys.args.cni.mac),
+        (
+            "CNI_ARGS MAC",
+            request.args.get("MAC").unwrap_or_default().to_owned(),
+        ),
+        ("mac", keys.mac),
+    ];
+    let asked = sources.into_iter().find(|(_, text)| !text.is_empty());
+    let Some((key, text)) = asked else {
+        return Ok(None);
+    };
+    let mac: Option<Mac> = text.parse().ok().filter(|mac: &Mac| mac.is_unicast());
+    mac.map(Some).ok_or(Error::BadKey {
+        key,
+        value: format!("\"{text}\""),
+        right: "a unicast hardware address such as 0a:58:0a:32:0b:02".into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use cni::{Command, Config, Environment};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn request(container: &str, extra: Value, args: &str) -> Request {
+        let mut config = json!({"name": "net", "type": "bridge"});
+        config
+            .as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
+        let env = Environment::from_pairs([
+            ("CNI_CONTAINERID", container),
+            ("CNI_IFNAME", "eth0"),
+            ("CNI_ARGS", args),
+        ]);
+        let config = Config::parse(config.to_string().as_bytes()).unwrap();
+        Request::new(Command::Del, &env, config).unwrap()
+    }
+
+    #[test]
+    fn names_are_those_of_every_version() {
+        let identity = Identity::of(&request("c1", json!({}), ""));
+        assert_eq!(identity.alias, "slash24 net c1 eth0");
+        assert_eq!(identity.host_link.len(), 15);
+        assert_eq!(
+            identity.host_link,
+            format!("veth{:011x}", fnv1a(b"slash24 net c1 eth0") >> 20)
+        );
+        assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
+        assert_ne!(identity.host_mac(), identity.container_mac());
+    }
+
+    #[test]
+    fn links_of_others_are_told_apart() {
+        let identity = Identity::of(&request(&"x".repeat(300), json!({}), ""));
+        assert_eq!(identity.alias.len(), LONGEST_ALIAS);
+        let link = |alias: &str| Link {
+            alias: alias.into(),
+            ..Link::default()
+        };
+        assert!(identity.is_anothers(&link("slash24 net other eth0")));
+        assert!(!identity.is_anothers(&link("")));
+        assert!(!identity.is_anothers(&link("somebody's note")));
+        assert!(identity.is_own(&link(&identity.alias)));
+    }
+
+    #[test]
+    fn the_most_specific_mac_wins() {
+        let mac = |extra, args| {
+            requested_mac(&request("c", extra, args))
+                .unwrap()
+                .map(|mac| mac.0[5])
+        };
+        assert_eq!(mac(json!({}), ""), None);
+        let conf = json!({"mac": "0a:00:00:00:00:01"});
+        assert_eq!(mac(conf.clone(), ""), Some(1));
+        assert_eq!(mac(conf, "MAC=0a:00:00:00:00:02"), Some(2));
+        let args = json!({"args": {"cni": {"mac": "0a:00:00:00:00:03"}}});
+        assert_eq!(mac(args.clone(), "MAC=0a:00:00:00:00:02"), Some(3));
+        let mut all = args;
+        all["runtimeConfig"] = json!({"mac": "0a:00:00:00:00:04"});
+        assert_eq!(mac(all, ""), Some(4));
+        let bad = request("c", json!({"mac": "01:00:5e:00:00:01"}), "");
+        assert!(
+            requested_mac(&bad)
+                .unwrap_err()
+                .to_string()
+                .contains("\"mac\"")
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! CHECK: whether an attachment is still as ADD left it. Only what ADD made is
+//! looked at; what others added is theirs.
+
+use cni::{Attachment, Interface, Request};
+use kernel::{Link, Netlink, Netns};
+
+use crate::{Error, Result};
+
+/// The result of ADD that CHECK compares with, and the container's interface in
+/// it.
+pub(crate) fn expected(request: &Request) -> Result<(Attachment, Interface)> {
+    let result = request.config.prev_result()?.ok_or(Error::NoPrevResult)?;
+    let mut interfaces = result.interfaces.iter();
+    let interface = interfaces.find(|i| i.name == request.ifname && !i.sandbox.is_empty());
+    let interface = interface.cloned().ok_or_else(|| Error::Differs {
+        what: "interfaces in prevResult".into(),
+        expected: format!("{} in the container", request.ifname),
+        found: "none of that name".into(),
+    })?;
+    Ok((result, interface))
+}
+
+/// Compares what is in the container: the interface, its kind, state and hardware
+/// address, and that its addresses and routes are there.
+pub(crate) fn container(
+    netns: &Netns,
+    expected: &Attachment,
+    interface: &Interface,
+    kind: &str,
+) -> Result<Link> {
+    let _inside = netns.enter()?;
+    let mut netlink = Netlink::open()?;
+    let ifname = &interface.name;
+    let found = netlink.link(ifname)?;
+    let link = found.ok_or_else(|| differs(ifname, "an interface in the container", "none"))?;
+    same(&format!("kind of {ifname}"), kind, &link.kind)?;
+    same(
+        &format!("state of {ifname}"),
+        "up",
+        if link.is_up { "up" } else { "down" },
+    )?;
+    if !interface.mac.is_empty() {
+        let mac = link.mac.map(|mac| mac.to_string()).unwrap_or_default();
+        same(
+            &format!("hardware address of {ifname}"),
+            &interface.mac.to_ascii_lowercase(),
+            &mac,
+        )?;
+    }
+    addresses(&mut netlink, expected, interface, &link)?;
+    routes(&mut netlink, expected, &link)?;
+    Ok(link)
+}
+
+fn addresses(
+    netlink: &mut Netlink,
+    expected: &Attachment,
+    interface: &Interface,
+    link: &Link,
+) -> Result<()> {
+    let found = netlink.addresses(link.index)?;
+    let index = expected.interfaces.iter().position(|i| i == interface);
+    let own = expected
+        .ips
+        .iter()
+        .filter(|ip| ip.interface.is_none() || ip.interface == index);
+    for ip in own {
+        if !found.iter().any(|address| address.net == ip.address) {
+            let list: Vec<_> = found
+                .iter()
+                .map(|address| address.net.to_string())
+                .collect();
+            return Err(differs(
+                &format!("addresses of {}", interface.name),
+                &ip.address.to_string(),
+                &listed(&list),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn routes(netlink: &mut Netlink, expected: &Attachment, link: &Link) -> Result<()> {
+    /// `RT_TABLE_MAIN`.
+    const MAIN: u32 = 254;
+    for route in &expected.routes {
+        let found = netlink.routes(route.dst.is_ipv4(), route.table.unwrap_or(MAIN))?;
+        let is_there = found.iter().any(|entry| {
+            let same = entry.dst.network() == route.dst.network()
+                && entry.dst.prefix() == route.dst.prefix();
+            let mut hops = entry.next_hops.iter();
+            same && hops.any(|hop| {
+                hop.link == link.index && (route.gw.is_none() || hop.gateway == route.gw)
+            })
+        });
+        if !is_there {
+            let via = route.gw.map(|gw| format!(" via {gw}")).unwrap_or_default();
+            let list: Vec<_> = found.iter().map(|entry| entry.dst.to_string()).collect();
+            return Err(differs(
+                &format!("routes of {}", link.name),
+                &format!("{}{via}", route.dst),
+                &listed(&list),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn listed(found: &[String]) -> String {
+    match found {
+        [] => "none".into(),
+        found => found.join(", "),
+    }
+}
+
+pub(crate) fn differs(what: &str, expected: &str, found: &str) -> Error {
+    Error::Differs {
+        what: what.to_owned(),
+        expected: expected.to_owned(),
+        found: found.to_owned(),
+    }
+}
+
+/// Compares one thing.
+pub(crate) fn same(what: &str, expected: &str, found: &str) -> Result<()> {
+    match expected == found {
+        true => Ok(()),
+        false => Err(differs(what, expected, found)),
+    }
+}

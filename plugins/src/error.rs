@@ -1,0 +1,147 @@
+//! What can go wrong when a container is attached.
+
+use cni::{Failure, code};
+use ipnetwork::IpNetwork;
+use kernel::Errno;
+
+/// A cause of failure of an interface plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration cannot be read.
+    #[error(transparent)]
+    Protocol(#[from] cni::Error),
+    /// The IPAM plugin failed.
+    #[error(transparent)]
+    Delegate(#[from] Failure),
+    /// The kernel refused something.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// A key holds what it must not.
+    #[error("\"{key}\": {value} is not valid: {right}")]
+    BadKey {
+        /// The key.
+        key: &'static str,
+        /// Its value as the configuration has it.
+        value: String,
+        /// What would be right.
+        right: String,
+    },
+    /// A key of the reference plugin that is not supported.
+    #[error("\"{key}\": {value} is not supported by this version; leave it out")]
+    Unsupported {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// Two keys that exclude each other.
+    #[error("\"{0}\" and \"{1}\" exclude each other; set only one of them")]
+    Exclusive(&'static str, &'static str),
+    /// The bridge's name is taken by something else.
+    #[error(
+        "\"bridge\": \"{name}\" is a link of kind {kind}, not a bridge; choose another name or remove that link"
+    )]
+    NotABridge {
+        /// The link's name.
+        name: String,
+        /// What it is.
+        kind: String,
+    },
+    /// The bridge has another address than its gateway's.
+    #[error(
+        "bridge {bridge} already has the address {found}, and the gateway of this network is {wanted}; set \"forceAddress\" to replace it, or use another \"bridge\""
+    )]
+    OtherAddress {
+        /// The bridge.
+        bridge: String,
+        /// What it has.
+        found: IpNetwork,
+        /// What it should have.
+        wanted: IpNetwork,
+    },
+    /// `isDefaultGateway` without a gateway to route to.
+    #[error("\"isDefaultGateway\" is set, but the IPAM plugin gave no address to route for")]
+    NoGateway,
+    /// The container's interface is there already and not of this attachment.
+    #[error(
+        "CNI_IFNAME=\"{name}\": an interface of that name is already in the container (kind {kind}); detach it first, or choose another name"
+    )]
+    InterfaceExists {
+        /// Its name.
+        name: String,
+        /// What it is.
+        kind: String,
+    },
+    /// The name of the host's link is taken by somebody else's.
+    #[error("link {name} on the host belongs to \"{owner}\"; remove it")]
+    HostLinkTaken {
+        /// Its name.
+        name: String,
+        /// What is written on it.
+        owner: String,
+    },
+    /// The link that a macvlan should stand on is not there.
+    #[error("\"master\": \"{0}\" is not a link of {1}")]
+    NoMaster(String, &'static str),
+    /// There is no default route to take the link from.
+    #[error(
+        "\"master\" is not set, and {0} has no default route whose interface it could be; set \"master\" to an interface"
+    )]
+    NoDefaultRoute(&'static str),
+    /// CHECK found a difference.
+    #[error("{what}: expected {expected}, found {found}")]
+    Differs {
+        /// What was looked at.
+        what: String,
+        /// What should be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// CHECK without the result of ADD.
+    #[error("\"prevResult\" is missing: CHECK compares with the result of ADD")]
+    NoPrevResult,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = match error {
+            Error::Protocol(error) => return error.into(),
+            Error::Delegate(failure) => return failure,
+            Error::Kernel(error) => return kernel_failure(&error),
+            Error::Unsupported { .. } => code::UNSUPPORTED_FIELD,
+            Error::BadKey { .. }
+            | Error::Exclusive(..)
+            | Error::NoMaster(..)
+            | Error::NoDefaultRoute(_) => code::INVALID_CONFIG,
+            Error::NoGateway | Error::NoPrevResult | Error::OtherAddress { .. } => {
+                code::INVALID_CONFIG
+            }
+            Error::NotABridge { .. } => code::INVALID_CONFIG,
+            Error::InterfaceExists { .. } => code::INVALID_ENVIRONMENT,
+            Error::HostLinkTaken { .. } => code::LINK_IN_THE_WAY,
+            Error::Differs { .. } => code::CHECK_FAILED,
+        };
+        Failure::new(code, error.to_string())
+    }
+}
+
+fn kernel_failure(error: &kernel::Error) -> Failure {
+    let failure = |code| Failure::new(code, error.to_string());
+    match error {
+        kernel::Error::NotNetns { path, why } => Failure::new(
+            code::INVALID_ENVIRONMENT,
+            format!(
+                "CNI_NETNS=\"{}\" is not a network namespace: {why}",
+                path.display()
+            ),
+        ),
+        kernel::Error::OwnNetns(_) => failure(code::INVALID_NETNS),
+        kernel::Error::Socket(_) | kernel::Error::Sysctl { .. } => failure(code::IO),
+        kernel::Error::Refused {
+            errno: Errno::EPERM,
+            ..
+        } => failure(code::KERNEL).with_details("the plugin needs CAP_NET_ADMIN and CAP_SYS_ADMIN"),
+        kernel::Error::Refused { .. } | kernel::Error::Garbled(_) => failure(code::KERNEL),
+    }
+}

@@ -1,0 +1,64 @@
+//! The IPAM plugin's part in an ADD, and the result that comes of it.
+
+use cni::{Attachment, Call, Interface, Request};
+use kernel::{Link, Mac, Netns};
+
+use crate::attachment::{Identity, mac_of_lease, requested_mac};
+use crate::undo::Undo;
+use crate::{Result, container};
+
+/// Has the IPAM plugin allocate.
+pub(crate) fn take<'a>(call: &Call<'a>, undo: &mut Undo<'a>) -> Result<Attachment> {
+    let lease = call.ipam_add()?;
+    let call = *call;
+    undo.push(move || call.ipam_undo());
+    Ok(lease)
+}
+
+/// Has the IPAM plugin allocate before there is an interface, if it is one of
+/// ours: then a full range leaves no trace, and the hardware address can follow
+/// from the lease. Others (`dhcp`) speak through the interface.
+pub(crate) fn take_early<'a>(call: &Call<'a>, undo: &mut Undo<'a>) -> Result<Option<Attachment>> {
+    call.ipam_is_own().then(|| take(call, undo)).transpose()
+}
+
+/// The hardware address of the container's interface: the one that was asked
+/// for, or a function of the lease.
+pub(crate) fn mac(
+    request: &Request,
+    early: Option<&Attachment>,
+    identity: &Identity,
+) -> Result<Mac> {
+    let derived = || match early {
+        Some(lease) => mac_of_lease(lease, identity),
+        None => identity.container_mac(),
+    };
+    Ok(requested_mac(request)?.unwrap_or_else(derived))
+}
+
+/// The result of ADD: the links on the host, then the container's interface,
+/// which has the addresses.
+pub(crate) fn result(
+    request: &Request,
+    netns: &Netns,
+    on_host: Vec<Interface>,
+    inside: &Link,
+    lease: Attachment,
+) -> Attachment {
+    let mut result = lease;
+    let own = Some(on_host.len());
+    result.interfaces = on_host;
+    result.interfaces.push(Interface {
+        name: inside.name.clone(),
+        mac: inside.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        mtu: Some(inside.mtu),
+        sandbox: netns.path().to_string_lossy().into_owned(),
+        ..Interface::default()
+    });
+    result.ips.iter_mut().for_each(|ip| ip.interface = own);
+    result.routes = container::with_metrics(&result.routes, &request.ifname);
+    if !request.config.dns.is_empty() {
+        result.dns = request.config.dns.clone();
+    }
+    result
+}
