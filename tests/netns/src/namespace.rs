@@ -74,17 +74,16 @@ pub trait Namespace: Sync {
             .into_iter()
             .flatten()
             .find(|link| link["ifname"] == interface);
-        link.and_then(|link| link["addr_info"].as_array())
-            .into_iter()
-            .flatten()
-            .map(|address| {
-                format!(
-                    "{}/{}",
-                    address["local"].as_str().unwrap_or("?"),
-                    address["prefixlen"]
-                )
-            })
-            .collect()
+        let addresses = link.and_then(|link| link["addr_info"].as_array());
+        let cidr = |address: &Value| {
+            // `ip` prints an empty object for an address that it was not asked for.
+            Some(format!(
+                "{}/{}",
+                address["local"].as_str()?,
+                address["prefixlen"]
+            ))
+        };
+        addresses.into_iter().flatten().filter_map(cidr).collect()
     }
 
     /// The routes of the main table of a family (`"-4"` or `"-6"`), as `ip -json route` prints them.

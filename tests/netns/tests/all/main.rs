@@ -6,13 +6,40 @@
     reason = "clippy knows tests by #[test], and these are trials"
 )]
 
+mod announce;
+mod bad_input;
+mod bridge;
+mod concurrency;
+mod delegates;
+mod leftovers;
+mod lifecycle;
+mod macvlan;
+mod network;
+mod place;
+mod protocol;
+mod remains;
+mod subject;
 mod vocabulary;
 
 use libtest_mimic::{Arguments, run};
 
 fn main() {
     netns::become_root();
-    let arguments = Arguments::from_args();
-    let trials = [vocabulary::trials()].into_iter().flatten().collect();
-    run(&arguments, trials).exit();
+    let mut arguments = Arguments::from_args();
+    // Trials wait for the kernel more than they work.
+    arguments.test_threads.get_or_insert(8);
+    let topics = [
+        vocabulary::trials(),
+        lifecycle::trials(),
+        bridge::trials(),
+        macvlan::trials(),
+        leftovers::trials(),
+        delegates::trials(),
+        announce::trials(),
+        concurrency::trials(),
+        protocol::trials(),
+        place::trials(),
+        bad_input::trials(),
+    ];
+    run(&arguments, topics.into_iter().flatten().collect()).exit();
 }

@@ -1,0 +1,395 @@
+//! The keys of `bridge`, by what they do to packets and links.
+
+use libtest_mimic::Trial;
+use netns::{Call, Container, Fabric, Host, Namespace, Plugins};
+use serde_json::{Value, json};
+
+use crate::network::{Family, ROUTER, bridge, host_local, with_previous};
+use crate::subject::{both, ours, wait_for_the_gateway};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    [
+        both(
+            "bridge/containers-reach-each-other-and-the-gateway",
+            containers_reach_each_other,
+        ),
+        both("bridge/isGateway-forwards", is_gateway_forwards),
+        both(
+            "bridge/without-isGateway-the-host-has-no-address",
+            without_is_gateway,
+        ),
+        both(
+            "bridge/isDefaultGateway-is-a-default-route",
+            is_default_gateway,
+        ),
+        both(
+            "bridge/isDefaultGateway-keeps-a-configured-default",
+            configured_default,
+        ),
+        both("bridge/forceAddress-replaces-the-gateway", force_address),
+        both("bridge/ipMasq-hides-the-container/IPv4", |plugins| {
+            masquerade(plugins, Family::V4)
+        }),
+        both("bridge/ipMasq-hides-the-container/IPv6", |plugins| {
+            masquerade(plugins, Family::V6)
+        }),
+        both(
+            "bridge/ipMasq-leaves-neighbours-alone",
+            masquerade_spares_neighbours,
+        ),
+        both("bridge/mtu-on-all-links", mtu),
+        both("bridge/hairpinMode-on-the-port", hairpin),
+        both("bridge/promiscMode-on-the-bridge", promiscuous),
+        both("bridge/without-ipam-it-is-a-switch", without_ipam),
+        both(
+            "bridge/keys-match-without-regard-to-case",
+            keys_without_regard_to_case,
+        ),
+        both("bridge/mac-of-the-bridge-is-pinned", mac_is_pinned),
+        both(
+            "bridge/del-leaves-the-other-container-alone",
+            del_leaves_the_other_alone,
+        ),
+        ours(
+            "bridge/ipMasq-needs-nothing-at-del",
+            masquerade_survives_del,
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Attaches and returns the result.
+fn add(plugins: Plugins, config: &Value, container: &Container<'_>) -> Value {
+    Call::new(container.host(), plugins, config)
+        .attach(container, "eth0")
+        .add()
+        .success()
+}
+
+/// The veth's end on the host, which the result calls the second interface.
+fn port(host: &Host, result: &Value) -> Value {
+    let name = result["interfaces"][1]["name"]
+        .as_str()
+        .expect("the veth has a name");
+    host.link(name)
+        .unwrap_or_else(|| panic!("there is no {name}"))
+}
+
+/// The gateways of default routes, of both families.
+fn default_gateways(container: &Container<'_>) -> Vec<Value> {
+    ["-4", "-6"]
+        .into_iter()
+        .flat_map(|family| container.routes(family))
+        .filter(|route| route["dst"] == "default")
+        .map(|route| route["gateway"].clone())
+        .collect()
+}
+
+fn containers_reach_each_other(plugins: Plugins) {
+    let host = Host::new("host");
+    let [one, two] = ["one", "two"].map(|id| host.container(id));
+    for container in [&one, &two] {
+        add(plugins, &bridge(Family::Dual, json!({})), container);
+    }
+    assert_eq!(host.addresses("br0"), ROUTER);
+    wait_for_the_gateway(plugins, &one, "fd00:1:2::1");
+    for address in ["10.1.2.1", "10.1.2.3", "fd00:1:2::1", "fd00:1:2::3"] {
+        one.ping(address);
+    }
+    two.ping("10.1.2.2");
+    two.ping("fd00:1:2::2");
+    host.ping("10.1.2.3");
+    host.ping("fd00:1:2::3");
+}
+
+fn is_gateway_forwards(plugins: Plugins) {
+    let host = Host::new("host");
+    let container = host.container("c");
+    assert_eq!(host.sysctl("net/ipv4/ip_forward"), "0");
+    add(plugins, &bridge(Family::Dual, json!({})), &container);
+    assert_eq!(host.sysctl("net/ipv4/ip_forward"), "1");
+    assert_eq!(host.sysctl("net/ipv6/conf/all/forwarding"), "1");
+    assert_eq!(
+        default_gateways(&container),
+        Vec::<Value>::new(),
+        "nobody asked for one"
+    );
+}
+
+fn without_is_gateway(plugins: Plugins) {
+    let host = Host::new("host");
+    let [one, two] = ["one", "two"].map(|id| host.container(id));
+    for container in [&one, &two] {
+        add(
+            plugins,
+            &bridge(Family::V4, json!({"isGateway": false})),
+            container,
+        );
+    }
+    assert_eq!(host.addresses("br0"), Vec::<String>::new());
+    assert_eq!(host.sysctl("net/ipv4/ip_forward"), "0");
+    one.ping("10.1.2.3");
+}
+
+fn is_default_gateway(plugins: Plugins) {
+    let (fabric, host) = (Fabric::new(), Host::new("host"));
+    fabric.join(&host, "eth0", &["192.0.2.11/24"]);
+    let container = host.container("c");
+    let result = add(
+        plugins,
+        &bridge(Family::Dual, json!({"isDefaultGateway": true})),
+        &container,
+    );
+    assert_eq!(
+        result["routes"],
+        json!([{"dst": "0.0.0.0/0", "gw": "10.1.2.1"}, {"dst": "::/0", "gw": "fd00:1:2::1"}])
+    );
+    assert_eq!(default_gateways(&container), ["10.1.2.1", "fd00:1:2::1"]);
+    container.ping("192.0.2.11");
+}
+
+fn configured_default(plugins: Plugins) {
+    let host = Host::new("host");
+    let container = host.container("c");
+    let mut config = bridge(Family::V4, json!({"isDefaultGateway": true}));
+    config["ipam"]["routes"] = json!([{"dst": "0.0.0.0/0", "gw": "10.1.2.254"}]);
+    add(plugins, &config, &container);
+    assert_eq!(default_gateways(&container), ["10.1.2.254"]);
+}
+
+fn force_address(plugins: Plugins) {
+    let host = Host::new("host");
+    let [one, two] = ["one", "two"].map(|id| host.container(id));
+    add(plugins, &bridge(Family::V4, json!({})), &one);
+    let other = |force: bool| {
+        let keys = json!({
+            "name": "other",
+            "ipam": host_local(&["10.9.9.0/24"]),
+            "forceAddress": force,
+        });
+        Call::new(&host, plugins, &bridge(Family::V4, keys)).attach(&two, "eth0")
+    };
+
+    let refused = other(false).add().failure();
+    let message = refused["msg"].as_str().unwrap_or_default();
+    assert!(
+        message.contains("10.9.9.1") || message.contains("different"),
+        "{refused}"
+    );
+    assert_eq!(host.addresses("br0"), ["10.1.2.1/24"]);
+    if plugins == Plugins::Slash24 {
+        // Debian's leaves it to DEL.
+        assert!(
+            two.link("eth0").is_none(),
+            "a refused container has no interface"
+        );
+    }
+
+    other(true).del().success();
+    other(true).add().success();
+    assert_eq!(host.addresses("br0"), ["10.9.9.1/24"]);
+    two.ping("10.9.9.1");
+}
+
+/// A host with a container, and somebody outside who knows nothing of the container's subnet.
+fn masquerade(plugins: Plugins, family: Family) {
+    let (fabric, host, outside) = (Fabric::new(), Host::new("host"), Host::new("outside"));
+    fabric.join(&host, "eth0", &["192.0.2.11/24", "2001:db8::11/64"]);
+    fabric.join(&outside, "eth0", &["192.0.2.99/24", "2001:db8::99/64"]);
+    let (server, of_host) = match family {
+        Family::V4 => ("192.0.2.99", "192.0.2.11"),
+        _ => ("2001:db8::99", "2001:db8::11"),
+    };
+    let container = host.container("c");
+    let config = bridge(family, json!({"isDefaultGateway": true, "ipMasq": true}));
+    add(plugins, &config, &container);
+    wait_for_the_gateway(plugins, &container, family.gateways()[0]);
+    let source = container
+        .tcp(&outside, server)
+        .expect("the host masquerades");
+    assert_eq!(source.ip().to_string(), of_host);
+}
+
+fn masquerade_spares_neighbours(plugins: Plugins) {
+    let host = Host::new("host");
+    let [one, two] = ["one", "two"].map(|id| host.container(id));
+    let config = bridge(Family::V4, json!({"ipMasq": true}));
+    for container in [&one, &two] {
+        add(plugins, &config, container);
+    }
+    let source = one.tcp(&two, "10.1.2.3").expect("they share a bridge");
+    assert_eq!(source.ip().to_string(), "10.1.2.2");
+}
+
+/// The rules belong to the network: a container that goes does not take those of the other along.
+fn masquerade_survives_del() {
+    let (fabric, host, outside) = (Fabric::new(), Host::new("host"), Host::new("outside"));
+    fabric.join(&host, "eth0", &["192.0.2.11/24"]);
+    fabric.join(&outside, "eth0", &["192.0.2.99/24"]);
+    let [one, two] = ["one", "two"].map(|id| host.container(id));
+    let config = bridge(
+        Family::V4,
+        json!({"isDefaultGateway": true, "ipMasq": true}),
+    );
+    for container in [&one, &two] {
+        add(Plugins::Slash24, &config, container);
+    }
+    let rules = || host.ask("nft", "--json list ruleset")["nftables"].clone();
+    let rules_of_two = rules();
+    Call::new(&host, Plugins::Slash24, &config)
+        .attach(&one, "eth0")
+        .del()
+        .success();
+    assert_eq!(rules(), rules_of_two);
+    let source = two
+        .tcp(&outside, "192.0.2.99")
+        .expect("the host masquerades");
+    assert_eq!(source.ip().to_string(), "192.0.2.11");
+    // Attaching again does not make the rules more.
+    add(Plugins::Slash24, &config, &one);
+    assert_eq!(
+        rules().as_array().map(Vec::len),
+        rules_of_two.as_array().map(Vec::len)
+    );
+}
+
+fn mtu(plugins: Plugins) {
+    let host = Host::new("host");
+    let container = host.container("c");
+    let result = add(
+        plugins,
+        &bridge(Family::V4, json!({"mtu": 1342})),
+        &container,
+    );
+    let links = [
+        host.link("br0"),
+        container.link("eth0"),
+        Some(port(&host, &result)),
+    ];
+    for link in links.into_iter().flatten() {
+        assert_eq!(link["mtu"], 1342, "{link}");
+    }
+}
+
+fn hairpin(plugins: Plugins) {
+    let host = Host::new("host");
+    for (id, wanted) in [("plain", false), ("hairpin", true)] {
+        let container = host.container(id);
+        let result = add(
+            plugins,
+            &bridge(Family::V4, json!({"hairpinMode": wanted})),
+            &container,
+        );
+        let port = port(&host, &result);
+        assert_eq!(port["master"], "br0");
+        assert_eq!(
+            port["linkinfo"]["info_slave_data"]["hairpin"], wanted,
+            "{port}"
+        );
+    }
+}
+
+fn promiscuous(plugins: Plugins) {
+    let host = Host::new("host");
+    let is_promiscuous = || {
+        host.link("br0")
+            .is_some_and(|link| link["promiscuity"] != 0)
+    };
+    add(
+        plugins,
+        &bridge(Family::V4, json!({})),
+        &host.container("plain"),
+    );
+    assert!(!is_promiscuous());
+    let container = host.container("promiscuous");
+    add(
+        plugins,
+        &bridge(Family::V4, json!({"promiscMode": true})),
+        &container,
+    );
+    assert!(is_promiscuous());
+    container.ping("10.1.2.1");
+}
+
+fn without_ipam(plugins: Plugins) {
+    let host = Host::new("host");
+    let [one, two] = ["one", "two"].map(|id| host.container(id));
+    let config = json!({"cniVersion": "1.0.0", "name": "n", "type": "bridge", "bridge": "br0"});
+    for (container, address) in [(&one, "10.7.7.1/24"), (&two, "10.7.7.2/24")] {
+        let result = add(plugins, &config, container);
+        assert_eq!(
+            result["interfaces"].as_array().map(Vec::len),
+            Some(3),
+            "{result}"
+        );
+        assert_eq!(result.get("ips"), None, "{result}");
+        assert_eq!(container.addresses("eth0"), Vec::<String>::new());
+        container.ip(&format!("address add {address} dev eth0"));
+    }
+    one.ping("10.7.7.2");
+    for container in [&one, &two] {
+        Call::new(&host, plugins, &config)
+            .attach(container, "eth0")
+            .del()
+            .success();
+        assert!(container.link("eth0").is_none());
+    }
+}
+
+fn keys_without_regard_to_case(plugins: Plugins) {
+    let host = Host::new("host");
+    let container = host.container("c");
+    let config = json!({
+        "CNIVersion": "1.0.0", "Name": "n", "type": "bridge",
+        "BRIDGE": "br7", "isgateway": true, "MTU": 1400,
+        "IPAM": {"TYPE": "host-local", "SubNet": "10.1.2.0/24"},
+    });
+    let result = add(plugins, &config, &container);
+    assert_eq!(result["cniVersion"], "1.0.0");
+    assert_eq!(host.addresses("br7"), ["10.1.2.1/24"]);
+    assert_eq!(
+        container.link("eth0").map(|link| link["mtu"].clone()),
+        Some(json!(1400))
+    );
+}
+
+/// The kernel gives a bridge the lowest address of its ports unless told otherwise, and neighbours
+/// would keep sending to the one it had before.
+fn mac_is_pinned(plugins: Plugins) {
+    let host = Host::new("host");
+    let container = host.container("c");
+    let config = bridge(Family::V4, json!({}));
+    let result = add(plugins, &config, &container);
+    let mac = || host.link("br0").expect("the bridge stays")["address"].clone();
+    let first = mac();
+    assert_eq!(result["interfaces"][0]["mac"], first);
+    host.ip(
+        "link add low address 02:00:00:00:00:01 type veth peer name other\n\
+         link set low master br0 up",
+    );
+    assert_eq!(mac(), first);
+    let del = Call::new(&host, plugins, &with_previous(&config, &result));
+    del.attach(&container, "eth0").del().success();
+    assert_eq!(mac(), first);
+}
+
+fn del_leaves_the_other_alone(plugins: Plugins) {
+    let host = Host::new("host");
+    let [one, two] = ["one", "two"].map(|id| host.container(id));
+    let config = bridge(Family::V4, json!({"ipMasq": true}));
+    for container in [&one, &two] {
+        add(plugins, &config, container);
+    }
+    Call::new(&host, plugins, &config)
+        .attach(&one, "eth0")
+        .del()
+        .success();
+    assert!(one.link("eth0").is_none());
+    two.ping("10.1.2.1");
+    let leases = host.run(|| std::fs::read_dir("/var/lib/cni/networks/n").map(Iterator::count));
+    let lease = |address: &str| host.read(&format!("/var/lib/cni/networks/n/{address}"));
+    assert_eq!(lease("10.1.2.2"), None, "{leases:?} files");
+    assert_eq!(lease("10.1.2.3").as_deref(), Some("two\r\neth0"));
+}

@@ -1,0 +1,208 @@
+//! Many calls at once: runtimes attach the networks of a container, and containers, concurrently.
+
+use std::collections::BTreeSet;
+use std::thread;
+
+use libtest_mimic::Trial;
+use netns::{Call, Container, Fabric, Host, Namespace, Outcome, Plugins, Snapshot};
+use serde_json::{Value, json};
+
+use crate::network::{Family, ROUTER, bridge, host_local, macvlan};
+use crate::remains::only_the_network_remains;
+use crate::subject::{both, ours};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    [
+        ours("concurrency/twenty-adds-make-one-bridge", || {
+            twenty_at_once(bridge)
+        }),
+        ours("concurrency/twenty-macvlans-on-one-master", || {
+            twenty_at_once(macvlan)
+        }),
+        both(
+            "concurrency/networks-of-one-container-in-every-order",
+            every_order,
+        ),
+        ours("concurrency/add-and-del-side-by-side", add_and_del),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+type Config = fn(Family, Value) -> Value;
+
+fn on_fabric() -> (Fabric, Host) {
+    let (fabric, host) = (Fabric::new(), Host::new("host"));
+    fabric.router(&ROUTER);
+    fabric.join(&host, "eth0", &[]);
+    (fabric, host)
+}
+
+/// Starts all calls before it waits for the first, and returns what came of them in their order.
+fn at_once(calls: &[Call<'_>], verb: &str) -> Vec<Outcome> {
+    thread::scope(|scope| {
+        let running: Vec<_> = calls
+            .iter()
+            .map(|call| scope.spawn(move || call.command(verb)))
+            .collect();
+        running
+            .into_iter()
+            .map(|call| call.join().expect("calls do not panic"))
+            .collect()
+    })
+}
+
+fn twenty_at_once(config: Config) {
+    let (_fabric, host) = on_fabric();
+    let before = Snapshot::of(&host, &["/var/lib/cni"]);
+    let keys = json!({"ipMasq": true, "isDefaultGateway": true});
+    let config = config(Family::Dual, keys);
+    let ids: Vec<String> = (0..20).map(|number| format!("c{number}")).collect();
+    let containers: Vec<Container<'_>> = ids.iter().map(|id| host.container(id)).collect();
+    let calls: Vec<Call<'_>> = containers
+        .iter()
+        .map(|container| Call::new(&host, Plugins::Slash24, &config).attach(container, "eth0"))
+        .collect();
+
+    let mut addresses = BTreeSet::new();
+    for (outcome, container) in at_once(&calls, "ADD").iter().zip(&containers) {
+        outcome.success();
+        addresses.extend(container.addresses("eth0"));
+    }
+    assert_eq!(
+        addresses.len(),
+        40,
+        "each container has its own: {addresses:?}"
+    );
+    for container in &containers {
+        container.ping("10.1.2.1");
+        container.ping("fd00:1:2::1");
+    }
+    if config["type"] == "bridge" {
+        let links = host.ip_json("link show type bridge");
+        assert_eq!(links.as_array().map(Vec::len), Some(1), "{links}");
+        assert_eq!(host.addresses("br0"), ROUTER);
+        containers[0].ping("10.1.2.21");
+    }
+
+    for outcome in at_once(&calls, "DEL") {
+        outcome.success();
+    }
+    for container in &containers {
+        assert!(container.link("eth0").is_none(), "{}", container.name());
+    }
+    only_the_network_remains(&before, &Snapshot::of(&host, &["/var/lib/cni"]));
+}
+
+/// The networks of one container: a front end on the segment, and three bridges of which one is the
+/// way to everywhere else.
+fn networks() -> [Value; 4] {
+    let back_end = |name: &str, subnet: &str, keys: Value| {
+        let mut config = bridge(Family::V4, keys);
+        config["name"] = name.into();
+        config["bridge"] = name.into();
+        config["ipam"] = host_local(&[subnet]);
+        config
+    };
+    [
+        macvlan(Family::V4, json!({"name": "front"})),
+        back_end(
+            "back0",
+            "10.2.0.0/24",
+            json!({"isDefaultGateway": true, "ipMasq": true}),
+        ),
+        back_end("back1", "10.3.0.0/24", json!({})),
+        back_end("back2", "10.4.0.0/24", json!({})),
+    ]
+}
+
+/// All orders of four things.
+fn orders() -> Vec<[usize; 4]> {
+    let mut orders = Vec::new();
+    for code in 0..256_usize {
+        let order = [code & 3, code >> 2 & 3, code >> 4 & 3, code >> 6 & 3];
+        if order.iter().collect::<BTreeSet<_>>().len() == 4 {
+            orders.push(order);
+        }
+    }
+    orders
+}
+
+fn every_order(plugins: Plugins) {
+    let (_fabric, host) = on_fabric();
+    let networks = networks();
+    let before = Snapshot::of(&host, &["/var/lib/cni"]);
+    let mut routes_of_first = None;
+    for order in orders() {
+        let container = host.container("c");
+        let calls = order.map(|network| {
+            let call = Call::new(&host, plugins, &networks[network]);
+            call.attach(&container, &format!("eth{network}"))
+        });
+        for outcome in at_once(&calls, "ADD") {
+            outcome.success();
+        }
+        for gateway in ["10.1.2.1", "10.2.0.1", "10.3.0.1", "10.4.0.1"] {
+            container.ping(gateway);
+        }
+        // The container's own address is another one each time.
+        let mut routes: Vec<String> = container.routes("-4").iter().map(told).collect();
+        routes.sort();
+        assert_eq!(
+            routes.len(),
+            5,
+            "four subnets and a default route: {routes:?}"
+        );
+        let expected = routes_of_first.get_or_insert_with(|| routes.clone());
+        assert_eq!(&routes, expected, "in the order {order:?}");
+
+        for outcome in at_once(&calls, "DEL") {
+            outcome.success();
+        }
+    }
+    let remains = Snapshot::of(&host, &["/var/lib/cni"]);
+    let veths: Vec<&str> = remains
+        .keys()
+        .filter(|key| key.starts_with("link veth"))
+        .collect();
+    assert_eq!(veths, Vec::<&str>::new(), "{}", before.diff(&remains));
+}
+
+fn told(route: &Value) -> String {
+    format!(
+        "{} by {} on {}",
+        route["dst"], route["gateway"], route["dev"]
+    )
+}
+
+/// Containers come while others go, on one network with one data directory.
+fn add_and_del() {
+    let (_fabric, host) = on_fabric();
+    let config = bridge(Family::V4, json!({"ipMasq": true}));
+    let ids: Vec<String> = (0..20).map(|number| format!("c{number}")).collect();
+    let containers: Vec<Container<'_>> = ids.iter().map(|id| host.container(id)).collect();
+    let calls: Vec<Call<'_>> = containers
+        .iter()
+        .map(|container| Call::new(&host, Plugins::Slash24, &config).attach(container, "eth0"))
+        .collect();
+    let (going, coming) = calls.split_at(10);
+    for outcome in at_once(going, "ADD") {
+        outcome.success();
+    }
+    thread::scope(|scope| {
+        let gone = scope.spawn(|| at_once(going, "DEL"));
+        for outcome in at_once(coming, "ADD") {
+            outcome.success();
+        }
+        for outcome in gone.join().expect("calls do not panic") {
+            outcome.success();
+        }
+    });
+    for container in &containers[..10] {
+        assert!(container.link("eth0").is_none(), "{}", container.name());
+    }
+    for container in &containers[10..] {
+        container.ping("10.1.2.1");
+    }
+}

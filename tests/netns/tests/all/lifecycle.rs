@@ -1,0 +1,195 @@
+//! Each plugin in each version of the protocol and each family of addresses: attached with exactly
+//! the golden result, reachable, checked, detached, and gone.
+//!
+//! The golden results are data, `golden/<plugin>.json`, and Debian's plugins are held to the same
+//! ones: what they speak and we speak is the same language.
+
+use libtest_mimic::Trial;
+use netns::{Call, Container, Fabric, Host, Namespace, Plugins, Snapshot, trial};
+use serde_json::{Value, json};
+
+use crate::network::{self, Family, ROUTER, VERSIONS, merge, with_previous};
+use crate::remains::only_the_network_remains;
+use crate::subject::{label, newest, wait_for_the_gateway};
+
+const GOLDEN: [(&str, &str); 4] = [
+    ("bridge", include_str!("../golden/bridge.json")),
+    ("macvlan", include_str!("../golden/macvlan.json")),
+    ("loopback", include_str!("../golden/loopback.json")),
+    ("host-local", include_str!("../golden/host-local.json")),
+];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for plugins in [Plugins::Slash24, Plugins::Debian] {
+        for version in VERSIONS
+            .into_iter()
+            .filter(|version| *version <= newest(plugins))
+        {
+            for (plugin, _) in GOLDEN {
+                // Debian's loopback puts the newest shape under the name of every version.
+                if plugin == "loopback" && plugins == Plugins::Debian && version < "1.0.0" {
+                    continue;
+                }
+                // The loopback has addresses of both families, whatever is configured.
+                let families = if plugin == "loopback" {
+                    &[Family::Dual][..]
+                } else {
+                    &Family::ALL
+                };
+                for &family in families {
+                    let (whose, kind) = (label(plugins), family.label());
+                    let name = format!("lifecycle/{plugin}/{version}/{kind}/{whose}");
+                    trials.push(trial(name, move || {
+                        lifecycle(plugins, plugin, version, family)
+                    }));
+                }
+            }
+        }
+    }
+    trials
+}
+
+fn configuration(plugin: &str, version: &str, family: Family) -> Value {
+    let keys = match plugin {
+        "bridge" => json!({"bridge": "br0", "isDefaultGateway": true, "mtu": 1400}),
+        "macvlan" => json!({"master": "eth0", "mtu": 1400}),
+        "loopback" => json!({"ipam": null}),
+        _ => json!({}),
+    };
+    let mut config = network::network(plugin, version, family, keys);
+    if plugin == "host-local" {
+        // IPAM plugins get the configuration of the plugin that delegates to them.
+        let routes: Vec<Value> = family
+            .gateways()
+            .iter()
+            .map(|gateway| json!({"dst": everywhere(gateway), "gw": gateway}))
+            .collect();
+        merge(&mut config["ipam"], json!({"routes": routes}));
+        merge(&mut config, json!({"type": "bridge"}));
+    }
+    config
+}
+
+fn everywhere(gateway: &str) -> &'static str {
+    if gateway.contains(':') {
+        "::/0"
+    } else {
+        "0.0.0.0/0"
+    }
+}
+
+fn lifecycle(plugins: Plugins, plugin: &str, version: &str, family: Family) {
+    let (fabric, host) = (Fabric::new(), Host::new("host"));
+    fabric.router(&ROUTER);
+    fabric.join(&host, "eth0", &[]);
+    let container = host.container("c");
+    let interface = if plugin == "loopback" { "lo" } else { "eth0" };
+    let config = configuration(plugin, version, family);
+    let call = Call::of(&host, plugins, plugin).attach(&container, interface);
+    let look = || Snapshot::of(&host, &["/var/lib/cni"]);
+    let before = look();
+
+    let result = call.clone().stdin(&config.to_string()).add().success();
+    let (found, golden) = (anonymous(&result, version), golden(plugin, version, family));
+    assert!(
+        found == golden,
+        "the result is {found:#}\nand should be {golden:#}"
+    );
+    if plugin != "host-local" {
+        interfaces_are_as_told(&result, &host, &container);
+        reaches_what_it_should(plugins, plugin, &container, family);
+    }
+
+    let later = call.stdin(&with_previous(&config, &result).to_string());
+    if version >= "0.4.0" {
+        assert_eq!(later.check().success(), Value::Null);
+    }
+    assert_eq!(later.del().success(), Value::Null);
+    if plugin != "loopback" {
+        assert!(
+            container.link("eth0").is_none(),
+            "the interface is still there"
+        );
+    }
+    assert_eq!(later.del().success(), Value::Null);
+    only_the_network_remains(&before, &look());
+}
+
+/// The golden result, if the file has one.
+fn golden(plugin: &str, version: &str, family: Family) -> Value {
+    let (_, text) = GOLDEN
+        .iter()
+        .find(|(name, _)| *name == plugin)
+        .expect("it is in the table");
+    let golden: Value = serde_json::from_str(text).expect("golden files are JSON");
+    golden[version][family.label()].clone()
+}
+
+/// The result without what is different each time: hardware addresses and the name of the veth.
+fn anonymous(result: &Value, version: &str) -> Value {
+    let mut result = result.clone();
+    let interfaces = result.get_mut("interfaces").and_then(Value::as_array_mut);
+    for interface in interfaces.into_iter().flatten() {
+        if interface["mac"]
+            .as_str()
+            .is_some_and(|mac| mac != "00:00:00:00:00:00")
+        {
+            interface["mac"] = "MAC".into();
+        }
+        if interface["name"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("veth"))
+        {
+            interface["name"] = "VETH".into();
+        }
+    }
+    // From 1.0.0 on an empty object is as good as none.
+    if version >= "1.0.0" && result["dns"] == json!({}) {
+        merge(&mut result, json!({"dns": null}));
+    }
+    result
+}
+
+/// What the result says about interfaces is what the kernel says.
+fn interfaces_are_as_told(result: &Value, host: &Host, container: &Container<'_>) {
+    for told in result["interfaces"].as_array().into_iter().flatten() {
+        let name = told["name"].as_str().expect("an interface has a name");
+        let inside = told["sandbox"]
+            .as_str()
+            .is_some_and(|sandbox| !sandbox.is_empty());
+        let link = if inside {
+            container.link(name)
+        } else {
+            host.link(name)
+        };
+        let link = link.unwrap_or_else(|| panic!("there is no {name}, told as {told}"));
+        assert_eq!(link["address"], told["mac"], "hardware address of {name}");
+        if told["mtu"].is_u64() {
+            assert_eq!(link["mtu"], told["mtu"], "MTU of {name}");
+        }
+    }
+}
+
+fn reaches_what_it_should(
+    plugins: Plugins,
+    plugin: &str,
+    container: &Container<'_>,
+    family: Family,
+) {
+    if plugin == "loopback" {
+        container.ping("127.0.0.1");
+        container.ping("::1");
+        return;
+    }
+    for (gateway, own) in family.gateways().iter().zip(family.first()) {
+        wait_for_the_gateway(plugins, container, gateway);
+        container.ping(gateway);
+        let prefix = if own.contains(':') { 64 } else { 24 };
+        let addresses = container.addresses("eth0");
+        assert!(
+            addresses.contains(&format!("{own}/{prefix}")),
+            "{own} is not in {addresses:?}"
+        );
+    }
+}
