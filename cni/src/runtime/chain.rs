@@ -378,7 +378,13 @@ fn check_names(network: &Network, parameters: &Parameters) -> Result<(), Error> 
             right,
         })
     };
-    debug_assert!(name::is_identifier(&network.name));
+    if !name::is_identifier(&network.name) {
+        return Err(Error::BadValue {
+            key: "name",
+            value: network.name.clone(),
+            right: name::IDENTIFIER,
+        });
+    }
     if !name::is_identifier(&parameters.container_id) {
         return bad(
             "CNI_CONTAINERID",
