@@ -3,7 +3,12 @@
 use cni::{Plugin, Plugins};
 
 /// Every plugin, in the order in which people read about them.
-pub(crate) static PLUGINS: Plugins = &[];
+pub(crate) static PLUGINS: Plugins = &[
+    &plugins::Bridge,
+    &plugins::Macvlan,
+    &plugins::Loopback,
+    &ipam::HostLocal,
+];
 
 /// The plugin of that name.
 pub(crate) fn find(name: &str) -> Option<&'static dyn Plugin> {
