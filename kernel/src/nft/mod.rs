@@ -43,7 +43,8 @@ pub fn masquerade(network: &str, subnet: IpNetwork) -> Result<()> {
     // for an RCU grace period, so the table is only declared when it is missing.
     let mut refused = filter.commit(masquerade_batch(&chain, subnet, false), &doing)?;
     if matches!(refused, Some((Errno::ENOENT, _))) {
-        refused = filter.commit(masquerade_batch(&chain, subnet, true), &doing)?;
+        // A new connection: the answers to the rest of that batch are still to come.
+        refused = Netfilter::open()?.commit(masquerade_batch(&chain, subnet, true), &doing)?;
     }
     match refused {
         // Another process was first: a batch is carried out as a whole or not at
@@ -76,7 +77,9 @@ fn masquerade_batch(chain: &str, subnet: IpNetwork, with_table: bool) -> Batch {
     };
     let subnet = (subnet.network(), subnet.prefix());
     for stays in [subnet, multicast] {
-        let mut rule = Expression::destination_in(stays);
+        // The family is settled here, but without it nft cannot show the rule.
+        let mut rule = Expression::is_family(stays.0);
+        rule.extend(Expression::destination_in(stays));
         rule.push(Expression::verdict(Verdict::Return));
         batch.rule(TABLE, chain, &rule);
     }
