@@ -1,15 +1,45 @@
 # Everything a person or a CI does with the project. `make help` lists it.
 HOST    := $(shell rustc -vV | sed -n 's/^host: //p')
+TARGET  := $(or $(CARGO_TARGET_DIR),target)
 # Static, at a fixed address: no dynamic linker and no relocations to pay for
 # each time a plugin is executed.
 STATIC  := RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static'
-TARGET  := $(or $(CARGO_TARGET_DIR),target)
 SLASH24 := $(TARGET)/$(HOST)/release/slash24
 
-.PHONY: help build
+.PHONY: help dependencies build demo test lint unit netns bench deny clean
+.DEFAULT_GOAL := help
+
 help: ## list the commands
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+dependencies: ## install what building and testing need (Debian packages)
+	@scripts/install-dependencies
 
 build: ## the executable, static and optimised
 	$(STATIC) cargo build --release --target $(HOST) -p slash24
-	@echo "built $(SLASH24)"
+	@ls -l $(SLASH24)
+
+demo: dependencies build ## two hosts, two networks, packets across, nothing left
+	SLASH24_BIN=$(SLASH24) cargo run -q -p slash24-netns --example demo
+
+test: dependencies lint build unit netns ## everything that must hold
+
+lint:
+	cargo fmt --all --check
+	cargo clippy -q --workspace --all-targets -- -D warnings
+
+unit:
+	cargo test --workspace --exclude slash24-netns
+
+netns:
+	SLASH24_BIN=$(SLASH24) cargo test -p slash24-netns
+
+bench: dependencies build ## measure against the reference, netavark and the floor (BENCH=--quick)
+	$(STATIC) cargo build --release --target $(HOST) -p slash24-benches
+	$(TARGET)/$(HOST)/release/bench $(BENCH)
+
+deny: ## licences, duplicates and sources of the dependencies (needs cargo-deny)
+	cargo deny check licenses bans sources
+
+clean: ## remove what was built
+	cargo clean
