@@ -143,11 +143,9 @@ pub enum Error {
     },
     /// The plugins of a chain have no version in common.
     #[error(
-        "network \"{network}\" is written for {offered}, of which plugin \"{plugin}\" speaks none; it speaks {speaks}"
+        "the configuration is written for {offered}, of which plugin \"{plugin}\" speaks none; it speaks {speaks}"
     )]
     NoCommonVersion {
-        /// The network.
-        network: String,
         /// The versions that its configuration and the plugins before allow.
         offered: String,
         /// The plugin.
@@ -166,10 +164,8 @@ pub enum Error {
         value: String,
     },
     /// There is no cached result of such an attachment.
-    #[error("container \"{container}\" is not attached to network \"{network}\" by {ifname}: {} has no result of it", .cache.display())]
+    #[error("container \"{container}\" is not attached by {ifname}: there is no result of an ADD in {}", .cache.display())]
     NotAttached {
-        /// The network.
-        network: String,
         /// The container.
         container: String,
         /// The interface.

@@ -192,10 +192,7 @@ fn an_add_that_fails_is_taken_back() {
         .add(&network("1.0.0"), &parameters("c"))
         .unwrap_err();
     assert_eq!(error.code, 107);
-    assert_eq!(
-        error.msg,
-        "network \"net\", plugin \"two\": ADD of two was told to"
-    );
+    assert_eq!(error.msg, "plugin \"two\": ADD of two was told to");
     assert_eq!(error.details, "by the test");
     let recorded = bench.recorded();
     let calls: Vec<_> = recorded.iter().map(|r| r.call.as_str()).collect();
@@ -218,6 +215,19 @@ fn what_cannot_be_taken_back_stays_known() {
     let bench = bench.set("FAIL", "");
     let of_add = known[0].network().unwrap();
     bench.runtime.del(&of_add, &known[0].parameters).unwrap();
+    assert!(bench.cached_files().is_empty());
+}
+
+#[test]
+fn an_add_over_a_torn_cache_is_taken_back_like_any_other() {
+    let bench = Bench::new().set("FAIL", "ADD:one");
+    fs::create_dir_all(bench.dir.path().join("cache/results")).unwrap();
+    fs::write(bench.cache_file("net-c-eth0"), "{").unwrap();
+    bench
+        .runtime
+        .add(&network("1.0.0"), &parameters("c"))
+        .unwrap_err();
+    assert_eq!(bench.calls(), ["ADD one", "DEL one"]);
     assert!(bench.cached_files().is_empty());
 }
 

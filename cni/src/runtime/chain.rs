@@ -1,24 +1,11 @@
-//! Running the plugins of a network (specification, section 3).
+//! The operations on a network (specification, section 3).
 
 use serde_json::{Map, Value};
 
+use super::run::{Run, Step, named};
 use super::{Cached, Network, Parameters, PluginConfig, Runtime};
 use crate::delegate::{self, Found};
-use crate::{Attachment, Command, Environment, Error, Failure, Version, code, name, skeleton};
-
-/// One plugin of a chain and where it is.
-pub(super) struct Step<'a> {
-    pub(super) plugin: &'a PluginConfig,
-    pub(super) found: Found,
-}
-
-/// One operation on a network.
-struct Run<'a> {
-    runtime: &'a Runtime,
-    network: &'a Network,
-    version: Version,
-    parameters: &'a Parameters,
-}
+use crate::{Attachment, Command, Error, Failure, Version, name};
 
 impl Runtime {
     /// Attaches a container to a network, or leaves it as it was.
@@ -40,8 +27,8 @@ impl Runtime {
             parameters,
         };
         let _no_gc = self.cache.share()?;
-        let before = self.cached(network, parameters);
-        let is_new = before.is_ok_and(|cached| cached.is_none_or(|c| c.result.is_none()));
+        let before = self.cached(network, parameters).ok().flatten();
+        let is_new = before.is_none_or(|cached| cached.result.is_none());
         let mut record = run.record();
         if is_new {
             self.cache.write(&record)?;
@@ -63,7 +50,8 @@ impl Runtime {
         });
         match kept {
             Ok(()) => Ok(attachment),
-            Err(error) => Err(run.take_back(&steps, Some(&attachment), error.into())),
+            Err(error) if is_new => Err(run.take_back(&steps, Some(&attachment), error.into())),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -175,7 +163,7 @@ impl Runtime {
             .collect()
     }
 
-    fn find(&self, plugin: &PluginConfig) -> Result<Found, Error> {
+    pub(super) fn find(&self, plugin: &PluginConfig) -> Result<Found, Error> {
         delegate::find_in(&self.path, &plugin.plugin_type, self.plugins)
     }
 
@@ -183,7 +171,7 @@ impl Runtime {
     fn find_all<'a>(&self, network: &'a Network) -> Result<Vec<Step<'a>>, Failure> {
         let find = |plugin: &'a PluginConfig| {
             let found = self.find(plugin).map_err(Failure::from);
-            let found = found.map_err(|failure| named(failure, network, plugin))?;
+            let found = found.map_err(|failure| named(failure, plugin))?;
             Ok(Step { plugin, found })
         };
         network.plugins.iter().map(find).collect()
@@ -219,154 +207,11 @@ impl Runtime {
     fn not_attached(&self, network: &Network, parameters: &Parameters) -> Error {
         let (container, ifname) = (&parameters.container_id, &parameters.ifname);
         Error::NotAttached {
-            network: network.name.clone(),
             container: container.clone(),
             ifname: ifname.clone(),
             cache: self.cache.file(&network.name, container, ifname),
         }
     }
-}
-
-impl Run<'_> {
-    /// What the cache keeps of this ADD while there is no result.
-    fn record(&self) -> Cached {
-        let network = Network {
-            versions: vec![self.version],
-            ..self.network.clone()
-        };
-        Cached {
-            network: network.name.clone(),
-            parameters: self.parameters.clone(),
-            config: Some(network.to_json().to_string().into_bytes()),
-            result: None,
-        }
-    }
-
-    fn add_one(&self, step: &Step<'_>, before: Option<&Attachment>) -> Result<Attachment, Failure> {
-        let stdout = self.call(step.plugin, &step.found, Command::Add, before)?;
-        let name = &step.plugin.plugin_type;
-        Ok(delegate::read_result(&stdout, self.version, name)?)
-    }
-
-    fn del_one(&self, plugin: &PluginConfig, result: Option<&Attachment>) -> Result<(), Failure> {
-        // `prevResult` came to DEL with 0.4.0.
-        let result = result.filter(|_| self.version >= Version::V0_4_0);
-        let found = self.runtime.find(plugin).map_err(Failure::from);
-        let found = found.map_err(|failure| named(failure, self.network, plugin))?;
-        match self.call(plugin, &found, Command::Del, result) {
-            // "The runtime does not need to clean up."
-            Err(failure) if failure.code == code::UNKNOWN_CONTAINER => Ok(()),
-            other => other.map(drop),
-        }
-    }
-
-    /// Undoes what `steps` did. What cannot be undone stays in the cache.
-    fn take_back(
-        &self,
-        steps: &[Step<'_>],
-        result: Option<&Attachment>,
-        mut failure: Failure,
-    ) -> Failure {
-        let undone = steps
-            .iter()
-            .rev()
-            .map(|step| self.del_one(step.plugin, result));
-        let errors: Vec<Failure> = undone.filter_map(Result::err).collect();
-        let Some(first) = errors.first() else {
-            let _ = self
-                .runtime
-                .cache
-                .remove(&self.network.name, self.parameters);
-            return failure;
-        };
-        let and_so = format!("it could not be undone: {first}");
-        failure.details = match failure.details.is_empty() {
-            true => and_so,
-            false => format!("{}; {and_so}", failure.details),
-        };
-        failure
-    }
-
-    fn must_have(&self, command: Command) -> Result<(), Error> {
-        let (has, needs) = (self.version, command.since());
-        match has < needs {
-            true => Err(Error::VerbTooNew {
-                command,
-                needs,
-                has,
-            }),
-            false => Ok(()),
-        }
-    }
-
-    /// Calls one plugin; its failure says whose it is.
-    fn call(
-        &self,
-        plugin: &PluginConfig,
-        found: &Found,
-        command: Command,
-        result: Option<&Attachment>,
-    ) -> Result<Vec<u8>, Failure> {
-        let environment = self.runtime.environment(command, self.parameters)?;
-        let config = self.request_config(plugin, result)?;
-        call(self.runtime, found, &environment, &config)
-            .map_err(|failure| named(failure, self.network, plugin))
-    }
-
-    /// The plugin's configuration with what the runtime adds (specification,
-    /// section 3, "Deriving request configuration").
-    fn request_config(
-        &self,
-        plugin: &PluginConfig,
-        result: Option<&Attachment>,
-    ) -> Result<Value, Error> {
-        let offered = self.parameters.capability_args.iter();
-        let wanted: Map<String, Value> = offered
-            .filter(|(capability, _)| plugin.is_capable(capability))
-            .map(|(capability, data)| (capability.clone(), data.clone()))
-            .collect();
-        let mut config = plugin
-            .clone()
-            .without("capabilities")
-            .with("name", self.network.name.as_str().into())
-            .with("cniVersion", self.version.as_str().into());
-        if !wanted.is_empty() {
-            config = config.with("runtimeConfig", wanted.into());
-        }
-        if let Some(result) = result {
-            config = config.with("prevResult", result.to_json(self.version)?);
-        }
-        Ok(Value::Object(config.into_raw()))
-    }
-}
-
-/// Calls a plugin, in this process or another, with the same bytes in and out.
-pub(super) fn call(
-    runtime: &Runtime,
-    found: &Found,
-    environment: &Environment,
-    config: &Value,
-) -> Result<Vec<u8>, Failure> {
-    let stdin = config.to_string().into_bytes();
-    let plugin = match found {
-        Found::File(file) => return delegate::execute_file(file, environment, &stdin),
-        Found::Own(plugin) => *plugin,
-    };
-    let output = skeleton::answer(plugin, runtime.plugins, environment, || Ok(stdin));
-    if output.status == 0 {
-        return Ok(output.stdout);
-    }
-    let failure: Result<Failure, _> = serde_json::from_slice(&output.stdout);
-    Err(failure.unwrap_or_else(|error| Failure::new(code::INTERNAL, error.to_string())))
-}
-
-/// The failure with the name of the plugin that it comes from.
-fn named(mut failure: Failure, network: &Network, plugin: &PluginConfig) -> Failure {
-    failure.msg = format!(
-        "network \"{}\", plugin \"{}\": {}",
-        network.name, plugin.plugin_type, failure.msg
-    );
-    failure
 }
 
 fn check_names(network: &Network, parameters: &Parameters) -> Result<(), Error> {

@@ -32,6 +32,7 @@ mod directory;
 mod lock;
 mod negotiation;
 mod network;
+mod run;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

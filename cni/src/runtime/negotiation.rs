@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::chain::{Step, call};
+use super::run::{Step, call};
 use super::{Network, Parameters, Runtime};
 use crate::delegate::{self, Found};
 use crate::{Command, Error, Failure, Version, fold};
@@ -42,7 +42,6 @@ impl Runtime {
             versions.retain(|version| spoken.contains(version));
             if versions.is_empty() {
                 let error = Error::NoCommonVersion {
-                    network: network.name.clone(),
                     offered,
                     plugin: step.plugin.plugin_type.clone(),
                     speaks: listed(&spoken),
