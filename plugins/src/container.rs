@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use kernel::{Link, Netlink, Netns, NextHop, Operation, RouteEntry, sysctl};
 
 use crate::attachment::Identity;
-use crate::{Error, Result};
+use crate::{Error, Result, removal};
 
 /// The kernel's metric of IPv6 routes that name none (`IP6_RT_PRIO_USER`).
 const DEFAULT_IPV6_METRIC: u32 = 1024;
@@ -149,7 +149,7 @@ pub(crate) fn remove(netns: &Netns, request: &Request, identity: &Identity) -> R
     if identity.is_anothers(&link) || other_mac || is_anothers_cable(host, &link, identity)? {
         return Ok(());
     }
-    Ok(kernel::remove_link(link.index)?)
+    removal::remove(request, link.index)
 }
 
 /// Whether a veth's other end, on the host, was made for another attachment.

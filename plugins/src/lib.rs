@@ -14,6 +14,7 @@ mod error;
 mod lease;
 mod loopback;
 mod macvlan;
+mod removal;
 mod undo;
 
 pub use bridge::Bridge;

@@ -14,7 +14,7 @@ use kernel::{Link, Mac, Netlink, Netns, VethPair, nft};
 use crate::attachment::Identity;
 use crate::container::{self, Interior};
 use crate::undo::Undo;
-use crate::{Error, Result, check, lease};
+use crate::{Error, Result, check, lease, removal};
 use keys::Keys;
 
 /// The plugin.
@@ -258,7 +258,7 @@ fn remove_links(request: &Request) -> Result<()> {
     let identity = Identity::of(request);
     let mut host = Netlink::open()?;
     match host.link(&identity.host_link)? {
-        Some(link) if !identity.is_anothers(&link) => return Ok(kernel::remove_link(link.index)?),
+        Some(link) if !identity.is_anothers(&link) => return removal::remove(request, link.index),
         _ => {}
     }
     match container::open_if_there(request) {
