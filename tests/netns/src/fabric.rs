@@ -18,6 +18,9 @@ impl Fabric {
     /// A switch with no ports that forwards packets between the subnets of its router addresses.
     pub fn new() -> Self {
         let switch = Host::new("fabric");
+        // The kernel probes its own link-local addresses for a second, and solicits no neighbour
+        // for packets that it forwards before they are settled.
+        switch.set_sysctl("net/ipv6/conf/default/accept_dad", "0");
         switch.ip(&format!(
             "link add {BRIDGE} type bridge\nlink set {BRIDGE} up"
         ));
@@ -48,6 +51,7 @@ impl Fabric {
              link set {port} master {BRIDGE} up",
             netns.display()
         ));
+        host.set_sysctl(&format!("net/ipv6/conf/{interface}/accept_dad"), "0");
         host.ip(&format!(
             "link set {interface} up\n{}",
             assign(interface, addresses)

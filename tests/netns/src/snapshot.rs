@@ -1,6 +1,6 @@
 //! The state of a network as a value that can be compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::fs;
 use std::path::Path;
@@ -11,18 +11,14 @@ use crate::Namespace;
 
 /// The members of objects that change without anybody having changed anything: counters, indices
 /// that the kernel hands out, and states that it reaches in its own time.
-const VOLATILE: [&str; 26] = [
-    "ageing_timer",
+const VOLATILE: [&str; 20] = [
     "bytes",
+    "config_pending",
     "confirmed",
-    "gc_timer",
     "handle",
-    "hello_timer",
     "ifindex",
     "index",
     "link_index",
-    "metainfo",
-    "no-carrier",
     "operstate",
     "packets",
     "preferred_life_time",
@@ -31,10 +27,8 @@ const VOLATILE: [&str; 26] = [
     "state",
     "stats",
     "stats64",
-    "tcn_timer",
     "tentative",
-    "timer",
-    "topology_change_timer",
+    "topology_change_detected",
     "updated",
     "used",
     "valid_life_time",
@@ -79,8 +73,10 @@ impl Snapshot {
         for (key, value) in &self.0 {
             match later.0.get(key) {
                 None => writeln!(text, "- {key}: {value}"),
-                Some(now) if now != value => writeln!(text, "~ {key}: {value}\n  now {now}"),
-                Some(_) => Ok(()),
+                Some(now) => {
+                    changes(&mut text, key, value, now);
+                    Ok(())
+                }
             }
             .expect("a string takes any text");
         }
@@ -97,6 +93,15 @@ impl Snapshot {
             difference.is_empty(),
             "{when}, the state is different:\n{difference}"
         );
+    }
+
+    /// The same without what has certain keys.
+    pub fn without(&self, forgotten: impl Fn(&str) -> bool) -> Self {
+        let kept = self.0.iter().filter(|(key, _)| !forgotten(key));
+        Self(
+            kept.map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+        )
     }
 
     /// The keys, for assertions on what exists: `link eth0`, `file /var/lib/cni/networks/n/lock`.
@@ -198,10 +203,28 @@ impl fmt::Display for Snapshot {
     }
 }
 
+/// Writes down the members that are different, each with the way to it.
+fn changes(text: &mut String, key: &str, before: &Value, after: &Value) {
+    match (before, after) {
+        (Value::Object(before), Value::Object(after)) => {
+            let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+            for name in names {
+                let of =
+                    |members: &Map<String, Value>| members.get(name).cloned().unwrap_or_default();
+                changes(text, &format!("{key} {name}"), &of(before), &of(after));
+            }
+        }
+        _ if before == after => {}
+        _ => writeln!(text, "~ {key}: {before} is now {after}").expect("a string takes any text"),
+    }
+}
+
 fn stable(value: Value) -> Value {
     match value {
         Value::Object(members) => {
-            let lasting = |(key, _): &(String, Value)| !VOLATILE.contains(&key.as_str());
+            let lasting = |(key, _): &(String, Value)| {
+                !VOLATILE.contains(&key.as_str()) && !key.ends_with("_timer")
+            };
             let members = members.into_iter().filter(lasting);
             Value::Object(
                 members

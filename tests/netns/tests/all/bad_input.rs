@@ -6,6 +6,7 @@ use netns::{Call, Container, Fabric, Host, Namespace, Plugins, Snapshot, trial};
 use serde_json::{Value, json};
 
 use crate::network::{Family, bridge, macvlan};
+use crate::remains::is_bookkeeping;
 
 /// The container for which the call is.
 struct Caller<'c>(&'c Container<'c>);
@@ -206,13 +207,13 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "env/netns-does-not-exist",
-        code: 8,
+        code: 4,
         says: &["CNI_NETNS", "/run/netns/nobody"],
         call: |w| w.bridge(json!({})).env("CNI_NETNS", "/run/netns/nobody"),
     },
     Case {
         name: "env/netns-is-a-file",
-        code: 8,
+        code: 4,
         says: &["CNI_NETNS", "/etc/passwd"],
         call: |w| w.bridge(json!({})).env("CNI_NETNS", "/etc/passwd"),
     },
@@ -225,8 +226,8 @@ const CASES: &[Case] = &[
     // Links.
     Case {
         name: "bridge/name-is-another-link",
-        code: 103,
-        says: &["bridge", "eth0"],
+        code: 7,
+        says: &["bridge", "eth0", "veth"],
         call: |w| w.bridge(json!({"bridge": "eth0"})),
     },
     Case {
@@ -237,8 +238,8 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "bridge/interface-exists",
-        code: 103,
-        says: &["taken"],
+        code: 4,
+        says: &["CNI_IFNAME", "taken"],
         call: |w| w.bridge(json!({})).env("CNI_IFNAME", "taken"),
     },
     Case {
@@ -261,8 +262,8 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "macvlan/interface-exists",
-        code: 103,
-        says: &["taken"],
+        code: 4,
+        says: &["CNI_IFNAME", "taken"],
         call: |w| w.macvlan(json!({})).env("CNI_IFNAME", "taken"),
     },
     Case {
@@ -293,7 +294,7 @@ const CASES: &[Case] = &[
     Case {
         name: "address/range-full",
         code: 100,
-        says: &["10.1.2.0/30"],
+        says: &["10.1.2.2", "full"],
         call: |w| {
             w.bridge(json!({"name": "full", "bridge": "br1", "isGateway": false,
             "ipam": {"type": "host-local", "subnet": "10.1.2.0/30"}}))
@@ -319,8 +320,8 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "address/not-one",
-        code: 7,
-        says: &["10.1.2"],
+        code: 4,
+        says: &["CNI_ARGS", "10.1.2"],
         call: |w| w.bridge(json!({})).env("CNI_ARGS", "IP=10.1.2"),
     },
     Case {
@@ -406,6 +407,10 @@ const CASES: &[Case] = &[
     },
 ];
 
+/// What shows only when there is an address. It is given back, but host-local remembers it as the
+/// last one.
+const AFTER_ALLOCATION: [&str; 1] = ["address/other-gateway-on-the-bridge"];
+
 pub(crate) fn trials() -> Vec<Trial> {
     let of = |case: &'static Case| {
         trial(format!("bad-input/{}/slash24", case.name), move || {
@@ -440,9 +445,9 @@ fn refused(case: &Case) {
             Snapshot::of(&first, &[]),
         ]
     };
-    let before = look();
+    let mut before = look();
     let error = (case.call)(&Caller(&container)).execute().failure();
-    let after = look();
+    let mut after = look();
 
     assert_eq!(error["code"], case.code, "{error}");
     let message = error["msg"].as_str().unwrap_or_default();
@@ -451,6 +456,10 @@ fn refused(case: &Case) {
             message.contains(part),
             "the message does not say {part:?}: {error}"
         );
+    }
+    if AFTER_ALLOCATION.contains(&case.name) {
+        before[0] = before[0].without(is_bookkeeping);
+        after[0] = after[0].without(is_bookkeeping);
     }
     for (place, (before, after)) in ["host", "container", "other container"]
         .iter()

@@ -23,6 +23,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             "concurrency/networks-of-one-container-in-every-order",
             every_order,
         ),
+        ours(
+            "concurrency/default-routes-do-not-depend-on-the-order",
+            default_routes,
+        ),
         ours("concurrency/add-and-del-side-by-side", add_and_del),
     ]
     .into_iter()
@@ -174,6 +178,40 @@ fn told(route: &Value) -> String {
         "{} by {} on {}",
         route["dst"], route["gateway"], route["dev"]
     )
+}
+
+/// Two networks that both lead everywhere: whichever comes first, the container ends with the same
+/// routes, and never with one route of two next hops, between which packets would be spread.
+fn default_routes() {
+    let (_fabric, host) = on_fabric();
+    let [_, one, two, _] = networks();
+    let mut two = two;
+    two["isDefaultGateway"] = true.into();
+    let networks = [one, two];
+    let mut routes_of_first = None;
+    for order in [[0, 1], [1, 0]].repeat(4) {
+        let container = host.container("c");
+        let calls = order.map(|network: usize| {
+            let call = Call::new(&host, Plugins::Slash24, &networks[network]);
+            call.attach(&container, &format!("eth{network}"))
+        });
+        for outcome in at_once(&calls, "ADD") {
+            outcome.success();
+        }
+        let mut routes = container.routes("-4");
+        routes.retain(|route| route["dst"] == "default");
+        routes.sort_by_key(told);
+        assert_eq!(routes.len(), 2, "{routes:?}");
+        assert!(
+            routes.iter().all(|route| route.get("nexthops").is_none()),
+            "{routes:?}"
+        );
+        let expected = routes_of_first.get_or_insert_with(|| routes.clone());
+        assert_eq!(&routes, expected, "in the order {order:?}");
+        for outcome in at_once(&calls, "DEL") {
+            outcome.success();
+        }
+    }
 }
 
 /// Containers come while others go, on one network with one data directory.

@@ -11,6 +11,7 @@ mod bad_input;
 mod bridge;
 mod concurrency;
 mod delegates;
+mod examples;
 mod leftovers;
 mod lifecycle;
 mod macvlan;
@@ -39,6 +40,7 @@ fn main() {
         concurrency::trials(),
         protocol::trials(),
         place::trials(),
+        examples::trials(),
         bad_input::trials(),
     ];
     run(&arguments, topics.into_iter().flatten().collect()).exit();
