@@ -73,6 +73,11 @@ impl Cache {
         }
     }
 
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     pub(super) fn results(&self) -> PathBuf {
         self.directory.join("results")
     }

@@ -1,0 +1,229 @@
+//! Attaching, detaching and checking a task's container: all of its networks.
+
+use std::path::PathBuf;
+
+use cni::Failure;
+use cni::runtime::{Cached, Network, Parameters, Runtime};
+use serde_json::Value;
+
+use crate::{Error, Planned};
+
+/// The container that is worked on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// Its id.
+    pub id: String,
+    /// The path of its network namespace. Where there is none, detaching and
+    /// checking take the one of the time of ADD.
+    pub netns: Option<PathBuf>,
+}
+
+/// A network that a container is on, or was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attached {
+    /// The network's name.
+    pub network: String,
+    /// The interface in the container.
+    pub ifname: String,
+    /// The result of ADD, in the version of the network's configuration; `None`
+    /// for an attachment that was begun and never finished.
+    pub result: Option<Value>,
+}
+
+/// An attachment to go on with.
+struct Known {
+    name: String,
+    /// As it was configured at ADD, if that can be read.
+    network: Result<Network, cni::Error>,
+    parameters: Parameters,
+    result: Option<Value>,
+}
+
+/// Attaches a container to every planned network, or to none: when one fails,
+/// those before it are detached again, the last one first. A network that the
+/// container was on before is not detached by that.
+///
+/// # Errors
+/// Which network failed and why, with what could not be undone in the details.
+pub fn attach(
+    runtime: &Runtime,
+    container: &Container,
+    planned: &[Planned],
+) -> Result<Vec<Attached>, Error> {
+    let _alone = runtime.cache.lock_container(&container.id)?;
+    let before = runtime.cache.attachments(Some(&container.id))?;
+    let is_new = |one: &Planned| {
+        let is_it = |cached: &Cached| one.is(&cached.network, &cached.parameters.ifname);
+        !before
+            .iter()
+            .any(|cached| is_it(cached) && cached.result.is_some())
+    };
+    let mut attached = Vec::new();
+    for (index, one) in planned.iter().enumerate() {
+        let added = runtime.add(&one.network, &one.parameters);
+        let added = added.and_then(|result| Ok(result.to_json(one.network.version())?));
+        match added {
+            Ok(result) => attached.push(Attached {
+                network: one.network.name.clone(),
+                ifname: one.parameters.ifname.clone(),
+                result: Some(result),
+            }),
+            Err(failure) => {
+                let mut failure = failure;
+                let undo = planned[..index].iter().rev().filter(|one| is_new(one));
+                for one in undo {
+                    if let Err(error) = runtime.del(&one.network, &one.parameters) {
+                        let name = &one.network.name;
+                        let detail = format!("network \"{name}\" stays attached: {error}");
+                        add_detail(&mut failure, &detail);
+                    }
+                }
+                return Err(Error::plugins(&one.network.name, &one.parameters, failure));
+            }
+        }
+    }
+    Ok(attached)
+}
+
+/// Detaches a container from every network that the cache knows it to be on, the
+/// last interface first, by the configurations of the time of ADD. When the
+/// cache knows none, what is `planned` today is detached.
+///
+/// Goes on when a network fails; that one stays in the cache.
+///
+/// # Errors
+/// The first network that failed and why, with the others in the details.
+pub fn detach(
+    runtime: &Runtime,
+    container: &Container,
+    planned: impl FnOnce() -> Result<Vec<Planned>, Error>,
+) -> Result<Vec<Attached>, Error> {
+    let _alone = runtime.cache.lock_container(&container.id)?;
+    let mut known = known(runtime, container)?;
+    if known.is_empty() {
+        known.extend(planned()?.into_iter().map(Known::from));
+    }
+    let mut failed = None;
+    let mut detached = Vec::new();
+    for one in known.into_iter().rev() {
+        let deleted = one.run(|network| runtime.del(network, &one.parameters));
+        match (deleted, &mut failed) {
+            (Ok(()), _) => detached.push(Attached::from(one)),
+            (Err(error), None) => failed = Some(error),
+            (Err(error), Some(Error::Plugins { failure, .. })) => {
+                add_detail(failure, &error.to_string());
+            }
+            (Err(_), Some(_)) => {}
+        }
+    }
+    failed.map_or(Ok(detached), Err)
+}
+
+/// Checks that a container is on every network that is `planned`, and that every
+/// one that the cache knows it to be on is as ADD left it.
+///
+/// # Errors
+/// The first network that is not as it should be, or that the container is not
+/// on.
+pub fn check(
+    runtime: &Runtime,
+    container: &Container,
+    planned: &[Planned],
+) -> Result<Vec<Attached>, Error> {
+    let _alone = runtime.cache.lock_container(&container.id)?;
+    let known = known(runtime, container)?;
+    for one in planned {
+        if !known.iter().any(|k| one.is(&k.name, &k.parameters.ifname)) {
+            let (name, ifname) = (&one.network.name, &one.parameters.ifname);
+            let error = cni::Error::NotAttached {
+                container: container.id.clone(),
+                ifname: ifname.clone(),
+                cache: runtime.cache.file(name, &container.id, ifname),
+            };
+            return Err(Error::plugins(name, &one.parameters, error.into()));
+        }
+    }
+    if known.is_empty() {
+        return Err(Error::NotAttached {
+            container: container.id.clone(),
+            cache: runtime.cache.directory().to_owned(),
+        });
+    }
+    for one in &known {
+        one.run(|network| runtime.check(network, &one.parameters))?;
+    }
+    Ok(known.into_iter().map(Attached::from).collect())
+}
+
+/// What the cache knows of a container, in the order of its interfaces.
+fn known(runtime: &Runtime, container: &Container) -> Result<Vec<Known>, Error> {
+    let mut cached = runtime.cache.attachments(Some(&container.id))?;
+    // eth10 comes after eth9.
+    cached.sort_by_cached_key(|cached| {
+        let ifname = &cached.parameters.ifname;
+        (ifname.len(), ifname.clone())
+    });
+    let known = cached.into_iter().map(|cached| {
+        let mut known = Known::from(cached);
+        if container.netns.is_some() {
+            known.parameters.netns.clone_from(&container.netns);
+        }
+        known
+    });
+    Ok(known.collect())
+}
+
+fn add_detail(failure: &mut Failure, detail: &str) {
+    if !failure.details.is_empty() {
+        failure.details.push_str("; ");
+    }
+    failure.details.push_str(detail);
+}
+
+impl Planned {
+    fn is(&self, network: &str, ifname: &str) -> bool {
+        self.network.name == network && self.parameters.ifname == ifname
+    }
+}
+
+impl Known {
+    fn run(&self, what: impl FnOnce(&Network) -> Result<(), Failure>) -> Result<(), Error> {
+        let done = match &self.network {
+            Ok(network) => what(network),
+            Err(error) => Err(Failure::new(cni::code::DECODING, error.to_string())),
+        };
+        done.map_err(|failure| Error::plugins(&self.name, &self.parameters, failure))
+    }
+}
+
+impl From<Cached> for Known {
+    fn from(cached: Cached) -> Self {
+        Known {
+            network: cached.network(),
+            name: cached.network,
+            parameters: cached.parameters,
+            result: cached.result,
+        }
+    }
+}
+
+impl From<Planned> for Known {
+    fn from(planned: Planned) -> Self {
+        Known {
+            name: planned.network.name.clone(),
+            network: Ok(planned.network),
+            parameters: planned.parameters,
+            result: None,
+        }
+    }
+}
+
+impl From<Known> for Attached {
+    fn from(known: Known) -> Self {
+        Attached {
+            network: known.name,
+            ifname: known.parameters.ifname,
+            result: known.result,
+        }
+    }
+}
