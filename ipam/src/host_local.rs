@@ -10,10 +10,11 @@ use std::net::IpAddr;
 use cni::{Attachment, Call, Dns, Failure, Plugin, Request, ValidAttachment};
 
 use crate::config::{Addressing, Storage};
+use crate::lease::{Lease, Owner};
 use crate::place::Here;
 use crate::pool::Pool;
 use crate::requested::requested;
-use crate::store::{Lease, Leases, Owner};
+use crate::store::Leases;
 use crate::{Error, resolv_conf};
 
 /// The plugin.
@@ -72,7 +73,8 @@ fn del(request: &Request) -> Result<(), Error> {
     let Some(leases) = lock_existing(request)? else {
         return Ok(());
     };
-    release_all(&leases, leases.of(owner(request))?)
+    let held = leases.of(owner(request))?;
+    release_all(&leases, held.found, held.unread)
 }
 
 fn check(request: &Request) -> Result<(), Error> {
@@ -83,7 +85,7 @@ fn check(request: &Request) -> Result<(), Error> {
         &Here::new(addressing.location.clone()),
     )?;
     let leases = lock_existing(request)?;
-    let leased = leases.map_or_else(|| Ok(Vec::new()), |leases| leases.of(owner(request)))?;
+    let leased = leases.map_or_else(|| Ok(Vec::new()), |leases| leased(request, &leases))?;
     if leased.is_empty() {
         return Err(Error::NoLease {
             container: request.container_id.clone(),
@@ -118,11 +120,12 @@ fn gc(request: &Request) -> Result<(), Error> {
     let Some(leases) = lock_existing(request)? else {
         return Ok(());
     };
-    let stale = leases
-        .all()?
+    let all = leases.all()?;
+    let stale = all
+        .found
         .into_iter()
         .filter(|(_, lease)| !is_valid(lease, &valid));
-    release_all(&leases, stale.map(|(address, _)| address))
+    release_all(&leases, stale.map(|(address, _)| address), all.unread)
 }
 
 fn status(request: &Request) -> Result<(), Error> {
@@ -165,9 +168,23 @@ fn is_valid(lease: &Lease, valid: &[ValidAttachment]) -> bool {
     })
 }
 
-/// Frees what can be freed; the first error is told.
-fn release_all(leases: &Leases, addresses: impl IntoIterator<Item = IpAddr>) -> Result<(), Error> {
-    let mut released = Ok(());
+/// What the request's owner holds, for certain.
+fn leased(request: &Request, leases: &Leases) -> Result<Vec<IpAddr>, Error> {
+    let held = leases.of(owner(request))?;
+    match held.unread {
+        Some(unread) if held.found.is_empty() => Err(unread),
+        _ => Ok(held.found),
+    }
+}
+
+/// Frees what can be freed and tells the first error, `unread` before others: a
+/// lease that could not be read may have to be freed too.
+fn release_all(
+    leases: &Leases,
+    addresses: impl IntoIterator<Item = IpAddr>,
+    unread: Option<Error>,
+) -> Result<(), Error> {
+    let mut released = unread.map_or(Ok(()), Err);
     for address in addresses {
         released = released.and(leases.release(address));
     }

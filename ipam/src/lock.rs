@@ -4,22 +4,26 @@
 //! of each other's way; unlike the reference's it has a deadline.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-
 use crate::Error;
 
 /// The lock; dropping it lets go.
 #[derive(Debug)]
-pub(crate) struct Lock(#[allow(dead_code)] Flock<File>); // Held, never read.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file would do, if no child process had inherited it.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
 
 /// A process that holds a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +47,7 @@ impl Lock {
     /// [`Error::Store`] when it cannot be opened, [`Error::Locked`] when others
     /// held it until `timeout` had passed.
     pub(crate) fn acquire(path: &Path, timeout: Duration) -> Result<Self, Error> {
-        let deadline = Instant::now() + timeout;
+        let start = Instant::now();
         let failed = |error| Error::Store {
             action: "lock",
             path: path.to_owned(),
@@ -51,20 +55,22 @@ impl Lock {
         };
         loop {
             let file = open(path).map_err(failed)?;
-            let locked = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(locked) => Some(locked),
-                Err((file, Errno::EWOULDBLOCK)) => wait(file, deadline).map_err(failed)?,
-                Err((_, error)) => return Err(failed(error.into())),
+            let locked = match file.try_lock() {
+                Ok(()) => Some(Lock(file)),
+                Err(TryLockError::WouldBlock) => {
+                    wait(file, timeout.saturating_sub(start.elapsed())).map_err(failed)?
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
             };
-            let locked = locked.ok_or_else(|| Error::Locked {
+            let lock = locked.ok_or_else(|| Error::Locked {
                 path: path.to_owned(),
                 seconds: timeout.as_secs_f64(),
                 holder: holder_of(path),
             })?;
             // Operators clear lease directories. Who waited for a lock that has
             // been removed would share the directory with who made a new one.
-            if locked.metadata().map_err(failed)?.nlink() > 0 {
-                return Ok(Lock(locked));
+            if lock.0.metadata().map_err(failed)?.nlink() > 0 {
+                return Ok(lock);
             }
         }
     }
@@ -73,31 +79,31 @@ impl Lock {
 fn open(path: &Path) -> io::Result<File> {
     // Opening for reading only is enough, and all that a read-only disk allows.
     let flags = nix::fcntl::OFlag::O_CREAT.bits();
-    OpenOptions::new()
+    let mut options = OpenOptions::new();
+    options
         .read(true)
         .custom_flags(flags)
         .mode(0o644)
         .open(path)
 }
 
-/// Waits until the lock is free or the deadline has passed. The kernel has no
-/// flock with a deadline; a thread sits in the one it has. If it gets the lock
-/// after nobody waits any more it lets go at once.
-fn wait(file: File, deadline: Instant) -> io::Result<Option<Flock<File>>> {
+/// Waits until the lock is free or the time is over. The kernel has no flock
+/// with a deadline; a thread sits in the one it has. If it gets the lock after
+/// nobody waits any more it lets go at once.
+fn wait(file: File, time: Duration) -> io::Result<Option<Lock>> {
     let (sender, receiver) = mpsc::channel();
     thread::Builder::new().spawn(move || {
-        let mut locked = Flock::lock(file, FlockArg::LockExclusive);
-        while let Err((file, Errno::EINTR)) = locked {
-            locked = Flock::lock(file, FlockArg::LockExclusive);
+        let mut locked = file.lock();
+        while locked
+            .as_ref()
+            .is_err_and(|e| e.kind() == ErrorKind::Interrupted)
+        {
+            locked = file.lock();
         }
-        // Nobody waits any more: the value comes back and is dropped.
-        let _ = sender.send(locked);
+        // When nobody waits any more the lock comes back and is dropped.
+        let _ = sender.send(locked.map(|()| Lock(file)));
     })?;
-    match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        Ok(Ok(locked)) => Ok(Some(locked)),
-        Ok(Err((_, error))) => Err(error.into()),
-        Err(_) => Ok(None),
-    }
+    receiver.recv_timeout(time).ok().transpose()
 }
 
 /// Finds who holds the lock. `/proc/locks` names files by inode alone where a

@@ -6,8 +6,9 @@ use cni::{Ip, Version};
 
 use crate::Error;
 use crate::family::Family;
+use crate::lease::Owner;
 use crate::range::{Candidate, Range, RangeSet};
-use crate::store::{Leases, Owner};
+use crate::store::Leases;
 
 /// A network's range sets. A container gets one address from each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl Pool {
             pool: self,
             leases,
             owner,
-            held: leases.of(owner)?,
+            held: leases.of(owner)?.found,
             made: Vec::new(),
         };
         let sets = self.sets.iter().enumerate();

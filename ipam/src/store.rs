@@ -18,8 +18,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 
 use crate::Error;
+use crate::lease::{Lease, Match, Owner};
 use crate::lock::Lock;
 
 /// Where the reference keeps leases when `dataDir` does not say.
@@ -34,53 +36,6 @@ const UNNAMED: &str = ".new-lease";
 
 /// The longest lease that is looked at. Longer ones are nobody's.
 const LONGEST: usize = 4096;
-
-/// Who holds a lease: an interface of a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner<'a> {
-    /// The container's id.
-    pub container: &'a str,
-    /// The interface's name in the container.
-    pub ifname: &'a str,
-}
-
-/// What a lease file says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// The container's id; empty when nobody holds the address.
-    pub container: String,
-    /// The interface; leases of the reference before 0.8 have none.
-    pub ifname: Option<String>,
-}
-
-impl Lease {
-    fn parse(content: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(content);
-        let (container, ifname) = match text.trim().split_once("\r\n") {
-            Some((container, ifname)) => (container, Some(ifname.to_owned())),
-            None => (text.trim(), None),
-        };
-        Lease {
-            container: container.to_owned(),
-            ifname,
-        }
-    }
-
-    /// Whether nobody holds it.
-    pub fn is_empty(&self) -> bool {
-        self.container.is_empty()
-    }
-}
-
-impl std::fmt::Display for Lease {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "container {}", self.container)?;
-        match &self.ifname {
-            Some(ifname) => write!(f, ", interface {ifname}"),
-            None => Ok(()),
-        }
-    }
-}
 
 /// The lease directory of one network, which may not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +85,16 @@ impl LeaseDirectory {
     }
 }
 
+/// What a look through a lease directory found.
+#[derive(Debug)]
+pub struct Found<T> {
+    /// What was looked for.
+    pub found: Vec<T>,
+    /// A file that could not be read, and so may be what was looked for. It must
+    /// not keep others from what can be read.
+    pub unread: Option<Error>,
+}
+
 /// The leases of a network, while nobody else can change them.
 #[derive(Debug)]
 pub struct Leases {
@@ -143,32 +108,28 @@ impl Leases {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn of(&self, owner: Owner<'_>) -> Result<Vec<IpAddr>, Error> {
+    pub fn of(&self, owner: Owner<'_>) -> Result<Found<IpAddr>, Error> {
         let (mut exact, mut legacy) = (Vec::new(), Vec::new());
-        self.read_each(|address, content| {
-            let content = content.trim_ascii();
-            match content.strip_prefix(owner.container.as_bytes()) {
-                Some(b"") => legacy.push(address),
-                Some(rest) if rest.strip_prefix(b"\r\n") == Some(owner.ifname.as_bytes()) => {
-                    exact.push(address)
-                }
-                _ => {}
-            }
+        let unread = self.read_each(|address, content| match owner.holds(content) {
+            Some(Match::Exact) => exact.push(address),
+            Some(Match::Container) => legacy.push(address),
+            None => {}
         })?;
-        let mut held = if exact.is_empty() { legacy } else { exact };
-        held.sort_unstable();
-        Ok(held)
+        let mut found = if exact.is_empty() { legacy } else { exact };
+        found.sort_unstable();
+        Ok(Found { found, unread })
     }
 
     /// Every lease, those that nobody holds too.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn all(&self) -> Result<Vec<(IpAddr, Lease)>, Error> {
-        let mut leases = Vec::new();
-        self.read_each(|address, content| leases.push((address, Lease::parse(content))))?;
-        leases.sort_unstable_by_key(|(address, _)| *address);
-        Ok(leases)
+    pub fn all(&self) -> Result<Found<(IpAddr, Lease)>, Error> {
+        let mut found = Vec::new();
+        let unread =
+            self.read_each(|address, content| found.push((address, Lease::parse(content))))?;
+        found.sort_unstable_by_key(|(address, _)| *address);
+        Ok(Found { found, unread })
     }
 
     /// The addresses that are taken.
@@ -213,7 +174,7 @@ impl Leases {
             Ok(_) => return Ok(false),
         }
         let unnamed = self.directory.join(UNNAMED);
-        let content = format!("{}\r\n{}", owner.container, owner.ifname);
+        let content = owner.content();
         let written = write(&unnamed, content.as_bytes())
             .map_err(|e| failed("write", &unnamed, e))
             .and_then(|()| fs::rename(&unnamed, &path).map_err(|e| failed("make", &path, e)));
@@ -262,18 +223,19 @@ impl Leases {
         self.directory.join(format!("last_reserved_ip.{set}"))
     }
 
-    /// Reads every lease. One that cannot be read is passed over, as it must not
-    /// keep others from being found; that this process lacks something is an error.
-    fn read_each(&self, mut visit: impl FnMut(IpAddr, &[u8])) -> Result<(), Error> {
+    /// Reads every lease and returns the first error about one.
+    fn read_each(&self, mut visit: impl FnMut(IpAddr, &[u8])) -> Result<Option<Error>, Error> {
         let mut buffer = [0; LONGEST];
-        self.each(|address, path| match read(path, &mut buffer) {
-            Ok(content) => {
-                visit(address, content);
-                Ok(())
+        let mut unread = None;
+        self.each(|address, path| {
+            match read(path, &mut buffer) {
+                Ok(content) => visit(address, content),
+                Err(error) if is_foreign(&error) => {}
+                Err(error) => unread = unread.take().or(Some(failed("read", path, error))),
             }
-            Err(error) if is_own_lack(&error) => Err(failed("read", path, error)),
-            Err(_) => Ok(()),
-        })
+            Ok(())
+        })?;
+        Ok(unread)
     }
 
     /// Visits every file that is named as an address.
@@ -298,21 +260,24 @@ fn failed(action: &'static str, path: &Path, error: io::Error) -> Error {
     }
 }
 
-/// Whether the error is about this process and not about the file.
-fn is_own_lack(error: &io::Error) -> bool {
-    let lacks = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM];
-    lacks
-        .iter()
-        .any(|lack| error.raw_os_error() == Some(*lack as i32))
+/// Whether the error says that something else than a lease has an address for a
+/// name: a directory, a socket, a link that leads nowhere.
+fn is_foreign(error: &io::Error) -> bool {
+    const FOREIGN: [Errno; 4] = [Errno::EISDIR, Errno::ENOENT, Errno::ELOOP, Errno::ENXIO];
+    let is = |errno: Errno| error.raw_os_error() == Some(errno as i32);
+    FOREIGN.into_iter().any(is)
 }
 
 fn is_empty_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0)
 }
 
-/// Reads what fits into `buffer`; leases and counters are shorter than that.
+/// Reads what fits into `buffer`; leases and counters are shorter than that. It
+/// does not wait for what may never come, should the file be a pipe.
 fn read<'b>(path: &Path, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
-    let length = File::open(path)?.read(buffer)?;
+    let mut options = File::options();
+    options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+    let length = options.open(path)?.read(buffer)?;
     Ok(&buffer[..length])
 }
 
@@ -325,6 +290,9 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
     const C1: Owner<'_> = Owner {
@@ -359,6 +327,7 @@ mod tests {
                 .leases
                 .of(owner)
                 .unwrap()
+                .found
                 .iter()
                 .map(IpAddr::to_string)
                 .collect();
@@ -436,11 +405,14 @@ mod tests {
         f.put("10.0.0.4", b"c1\r\neth0");
         f.put("notes.txt", b"c1\r\neth0");
         fs::create_dir(f.file("10.0.0.5")).unwrap();
-        std::os::unix::fs::symlink("/nonexistent", f.file("10.0.0.6")).unwrap();
+        symlink("/nonexistent", f.file("10.0.0.6")).unwrap();
+        nix::unistd::mkfifo(&f.file("10.0.0.7"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        UnixListener::bind(f.file("10.0.0.8")).unwrap();
         f.put("last_reserved_ip.0", b"");
         assert_eq!(f.of(C1), "10.0.0.4");
         assert_eq!(f.leases.last_reserved(0), None);
-        assert_eq!(f.leases.taken().unwrap().len(), 4);
+        assert_eq!(f.leases.taken().unwrap().len(), 6);
+        assert!(f.leases.of(C1).unwrap().unread.is_none());
         assert!(f.leases.lease(ip("10.0.0.2")).unwrap().unwrap().is_empty());
         for (address, free) in [
             ("10.0.0.2", true),
@@ -454,6 +426,17 @@ mod tests {
                 "{address}"
             );
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told() {
+        let f = Fixture::new();
+        f.put("10.0.0.4", b"c1\r\neth0");
+        // Reading this process's memory at address 0 is an input/output error.
+        symlink("/proc/self/mem", f.file("10.0.0.3")).unwrap();
+        assert_eq!(f.of(C1), "10.0.0.4");
+        let unread = f.leases.of(C1).unwrap().unread.unwrap().to_string();
+        assert!(unread.contains("10.0.0.3: Input/output error"), "{unread}");
     }
 
     #[test]

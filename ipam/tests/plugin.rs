@@ -1,5 +1,7 @@
 //! host-local as a runtime sees it, in one process.
 
+#![allow(clippy::unwrap_used)] // The lint spares test functions, and not what they share.
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -473,4 +475,25 @@ fn name_servers_come_from_a_file() {
         result["dns"],
         json!({"nameservers": ["192.0.2.53"], "search": ["a.example"]})
     );
+}
+
+#[test]
+fn an_unreadable_lease_keeps_nobody_else() {
+    let network = Network::new(json!({"subnet": "10.0.0.0/24", "lockTimeout": 1e18}));
+    network.add("c1").unwrap();
+    network.add("c2").unwrap();
+    // Reading this process's memory at address 0 is an input/output error.
+    std::os::unix::fs::symlink("/proc/self/mem", network.path("10.0.0.9")).unwrap();
+    assert_eq!(network.add("c3").unwrap(), "10.0.0.4");
+    network.run("CHECK", "c1").unwrap();
+    let failed = network.run("DEL", "c1");
+    assert_eq!(code(failed.clone()), 5);
+    assert!(message(failed).contains("10.0.0.9: Input/output error"));
+    assert_eq!(network.leases(), "10.0.0.3 10.0.0.4 10.0.0.9");
+    let config = network.with(
+        "cni.dev/valid-attachments",
+        json!([{"containerID": "c3", "ifname": "eth0"}]),
+    );
+    assert_eq!(code(network.call("GC", "", &config)), 5);
+    assert_eq!(network.leases(), "10.0.0.4 10.0.0.9");
 }
