@@ -26,6 +26,9 @@ use libtest_mimic::{Arguments, run};
 
 fn main() {
     netns::become_root();
+    if let Some(near) = std::env::var_os(vocabulary::VICTIM) {
+        vocabulary::wait_to_be_killed(&near.to_string_lossy());
+    }
     let mut arguments = Arguments::from_args();
     // Trials wait for the kernel more than they work.
     arguments.test_threads.get_or_insert(8);

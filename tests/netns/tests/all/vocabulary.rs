@@ -3,6 +3,7 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use libtest_mimic::Trial;
 use netns::{Call, Fabric, Host, Namespace, Plugins, Snapshot, trial};
@@ -32,6 +33,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial("vocabulary/nothing-is-left", nothing_is_left),
         trial("vocabulary/panic-cleans-up", panic_cleans_up),
+        trial(
+            "vocabulary/a-killed-process-leaves-nothing",
+            a_killed_process_leaves_nothing,
+        ),
         trial(
             "vocabulary/snapshot-shows-what-changed",
             snapshot_shows_what_changed,
@@ -212,6 +217,34 @@ fn panic_cleans_up() {
     wait_for_the_end_of_the_far_place(&witness);
 }
 
+/// Makes this program a victim: it has a path of a namespace to which its host has a veth.
+pub(crate) const VICTIM: &str = "NETNS_VICTIM";
+
+/// What the victim does.
+pub(crate) fn wait_to_be_killed(near: &str) -> ! {
+    let host = Host::new("victim");
+    let container = host.container("c").with_loopback();
+    container.ip(&format!("link add v1 type veth peer name v0 netns {near}"));
+    loop {
+        std::thread::park();
+    }
+}
+
+fn a_killed_process_leaves_nothing() {
+    let witness = Host::new("witness");
+    let program = std::env::current_exe().expect("/proc is mounted");
+    let mut victim = Command::new(program)
+        .env(VICTIM, witness.netns())
+        .spawn()
+        .expect("a test program can be executed again");
+    witness.wait_until("the victim's veth is there", || {
+        witness.link("v0").is_some()
+    });
+    victim.kill().expect("it is our child");
+    victim.wait().expect("it is our child");
+    wait_for_the_end_of_the_far_place(&witness);
+}
+
 fn snapshot_shows_what_changed() {
     let host = Host::new("host");
     let look = || Snapshot::of(&host, &["/var/lib/cni"]);
@@ -219,7 +252,7 @@ fn snapshot_shows_what_changed() {
     host.ip("link add br0 type bridge\naddress add 192.0.2.1/24 dev br0\nlink set br0 up");
     host.run(|| {
         let commands = "add table inet t; add chain inet t c; add rule inet t c counter accept";
-        let status = std::process::Command::new("nft").arg(commands).status();
+        let status = Command::new("nft").arg(commands).status();
         assert!(status.is_ok_and(|status| status.success()));
     });
     host.write("/var/lib/cni/networks/n/192.0.2.2", "id\r\neth0");
@@ -240,7 +273,7 @@ fn snapshot_shows_what_changed() {
     }
     host.ip("link delete br0");
     host.run(|| {
-        std::process::Command::new("nft")
+        Command::new("nft")
             .arg("delete table inet t")
             .status()
             .expect("nft");
