@@ -28,7 +28,7 @@ pub use address::add_address;
 pub use error::Error;
 pub use link::{
     BridgePort, Link, Macvlan, MacvlanMode, VethPair, attach_port, create_bridge, create_macvlan,
-    create_veth, delete_link, generate_no_addresses, set_alias, set_hairpin, set_mtu,
+    create_veth, delete_link, generate_no_addresses, set_alias, set_hairpin, set_mac, set_mtu,
     set_promiscuous, set_state,
 };
 pub use mac::Mac;

@@ -2,7 +2,7 @@
 //! looked at; what others added is theirs.
 
 use cni::{Attachment, Interface, Request};
-use kernel::{Link, Netlink, Netns};
+use kernel::{Link, Netlink};
 
 use crate::{Error, Result};
 
@@ -23,13 +23,11 @@ pub(crate) fn expected(request: &Request) -> Result<(Attachment, Interface)> {
 /// Compares what is in the container: the interface, its kind, state and hardware
 /// address, and that its addresses and routes are there.
 pub(crate) fn container(
-    netns: &Netns,
+    netlink: &mut Netlink,
     expected: &Attachment,
     interface: &Interface,
     kind: &str,
 ) -> Result<Link> {
-    let _inside = netns.enter()?;
-    let mut netlink = Netlink::open()?;
     let ifname = &interface.name;
     let found = netlink.link(ifname)?;
     let link = found.ok_or_else(|| differs(ifname, "an interface in the container", "none"))?;
@@ -47,8 +45,8 @@ pub(crate) fn container(
             &mac,
         )?;
     }
-    addresses(&mut netlink, expected, interface, &link)?;
-    routes(&mut netlink, expected, &link)?;
+    addresses(netlink, expected, interface, &link)?;
+    routes(netlink, expected, &link)?;
     Ok(link)
 }
 

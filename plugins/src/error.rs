@@ -136,7 +136,13 @@ fn kernel_failure(error: &kernel::Error) -> Failure {
                 path.display()
             ),
         ),
-        kernel::Error::OwnNetns(_) => failure(code::INVALID_NETNS),
+        kernel::Error::OwnNetns(path) => Failure::new(
+            code::INVALID_NETNS,
+            format!(
+                "CNI_NETNS=\"{}\" is the host's own network namespace, not a container's",
+                path.display()
+            ),
+        ),
         kernel::Error::Socket(_) | kernel::Error::Sysctl { .. } => failure(code::IO),
         kernel::Error::Refused {
             errno: Errno::EPERM,

@@ -3,9 +3,9 @@
 use cni::{Attachment, Call, Interface, Request};
 use kernel::{Link, Mac, Netns};
 
-use crate::attachment::{Identity, mac_of_lease, requested_mac};
+use crate::attachment::{Identity, mac_of_lease};
 use crate::undo::Undo;
-use crate::{Result, container};
+use crate::{Result, routes};
 
 /// Has the IPAM plugin allocate.
 pub(crate) fn take<'a>(call: &Call<'a>, undo: &mut Undo<'a>) -> Result<Attachment> {
@@ -22,18 +22,12 @@ pub(crate) fn take_early<'a>(call: &Call<'a>, undo: &mut Undo<'a>) -> Result<Opt
     call.ipam_is_own().then(|| take(call, undo)).transpose()
 }
 
-/// The hardware address of the container's interface: the one that was asked
-/// for, or a function of the lease.
-pub(crate) fn mac(
-    request: &Request,
-    early: Option<&Attachment>,
-    identity: &Identity,
-) -> Result<Mac> {
-    let derived = || match early {
+/// The hardware address of the container's interface when none is asked for.
+pub(crate) fn mac(early: Option<&Attachment>, identity: &Identity) -> Mac {
+    match early {
         Some(lease) => mac_of_lease(lease, identity),
         None => identity.container_mac(),
-    };
-    Ok(requested_mac(request)?.unwrap_or_else(derived))
+    }
 }
 
 /// The result of ADD: the links on the host, then the container's interface,
@@ -56,7 +50,7 @@ pub(crate) fn result(
         ..Interface::default()
     });
     result.ips.iter_mut().for_each(|ip| ip.interface = own);
-    result.routes = container::with_metrics(&result.routes, &request.ifname);
+    result.routes = routes::with_metrics(&result.routes, &request.ifname);
     if !request.config.dns.is_empty() {
         result.dns = request.config.dns.clone();
     }

@@ -15,6 +15,7 @@ mod lease;
 mod loopback;
 mod macvlan;
 mod removal;
+mod routes;
 mod undo;
 
 pub use bridge::Bridge;

@@ -1,9 +1,11 @@
 //! `loopback`: sets the container's loopback interface up.
 
 use cni::{Attachment, Call, Failure, Interface, Ip, Plugin, Request};
-use kernel::{Link, Netlink, Netns, set_state};
+use kernel::{Link, set_state};
 
-use crate::{Result, check, container};
+use crate::attachment::Identity;
+use crate::container::Inside;
+use crate::{Result, check};
 
 /// The name that the kernel gives the loopback interface of every namespace.
 const LO: &str = "lo";
@@ -21,8 +23,9 @@ impl Plugin for Loopback {
     }
 
     fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
-        match container::open_if_there(call.request) {
-            Some(netns) => Ok(set(&netns, false).map(drop)?),
+        let identity = Identity::of(call.request);
+        match Inside::open_if_there(call.request, &identity).map_err(Failure::from)? {
+            Some(mut inside) => Ok(set(&mut inside, false).map(drop)?),
             None => Ok(()),
         }
     }
@@ -35,18 +38,19 @@ impl Plugin for Loopback {
 /// In a chain the result of the plugin before goes on; this one adds nothing.
 fn add(request: &Request) -> Result<Attachment> {
     let prev_result = request.config.prev_result()?;
-    let netns = container::open(request)?;
-    let (link, mut netlink) = set(&netns, true)?;
+    let identity = Identity::of(request);
+    let mut inside = Inside::open(request, &identity)?;
+    let link = set(&mut inside, true)?;
     if let Some(result) = prev_result {
         return Ok(result);
     }
-    let addresses = netlink.addresses(link.index)?;
+    let addresses = inside.netlink().addresses(link.index)?;
     Ok(Attachment {
         interfaces: vec![Interface {
             name: LO.into(),
             mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
             mtu: Some(link.mtu),
-            sandbox: netns.path().to_string_lossy().into_owned(),
+            sandbox: inside.netns().path().to_string_lossy().into_owned(),
             ..Interface::default()
         }],
         ips: addresses
@@ -61,19 +65,16 @@ fn add(request: &Request) -> Result<Attachment> {
     })
 }
 
-fn set(netns: &Netns, up: bool) -> Result<(Link, Netlink)> {
-    let _inside = netns.enter()?;
-    let mut netlink = Netlink::open()?;
-    let link = netlink.link(LO)?;
+fn set(inside: &mut Inside<'_>, up: bool) -> Result<Link> {
+    let link = inside.netlink().link(LO)?;
     let link = link.ok_or_else(|| check::differs("loopback", LO, "no link of that name"))?;
-    netlink.apply(&[set_state(link.index, up)])?;
-    Ok((link, netlink))
+    inside.netlink().apply(&[set_state(link.index, up)])?;
+    Ok(link)
 }
 
 fn check(request: &Request) -> Result<()> {
-    let netns = container::open(request)?;
-    let _inside = netns.enter()?;
-    let link = Netlink::open()?.link(LO)?;
+    let identity = Identity::of(request);
+    let link = Inside::open(request, &identity)?.netlink().link(LO)?;
     let is_up = link.is_some_and(|link| link.is_up);
     check::same("state of lo", "up", if is_up { "up" } else { "down" })
 }

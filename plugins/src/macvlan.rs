@@ -2,11 +2,11 @@
 //! hardware address of its own.
 
 use cni::{Attachment, Call, Config, Failure, Plugin, Request};
-use kernel::{Link, MacvlanMode, Netlink, Netns, RouteEntry};
+use kernel::{Link, MacvlanMode, Netlink, RouteEntry};
 use serde::Deserialize;
 
-use crate::attachment::Identity;
-use crate::container::{self, Interior};
+use crate::attachment::{Identity, requested_mac};
+use crate::container::Inside;
 use crate::undo::Undo;
 use crate::{Error, Result, check, lease};
 
@@ -28,9 +28,7 @@ impl Plugin for Macvlan {
     /// The link goes first: an address must not be given to the next container
     /// while this one still answers for it.
     fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
-        if let Some(netns) = container::open_if_there(call.request) {
-            container::remove(&netns, call.request, &Identity::of(call.request))?;
-        }
+        remove(call.request, &Identity::of(call.request))?;
         call.ipam_forward()
     }
 
@@ -98,28 +96,26 @@ impl Keys {
             "the host"
         }
     }
-
-    /// Runs `work` where the link below is.
-    fn at_master<T>(
-        &self,
-        netns: &Netns,
-        work: impl FnOnce(&mut Netlink) -> Result<T>,
-    ) -> Result<T> {
-        let _inside = self.link_in_container.then(|| netns.enter()).transpose()?;
-        work(&mut Netlink::open()?)
-    }
 }
 
 fn add(call: &Call<'_>) -> Result<Attachment> {
     let request = call.request;
     let keys = Keys::read(&request.config)?;
-    let netns = container::open(request)?;
+    let asked_mac = requested_mac(request)?;
     let identity = Identity::of(request);
-    let master = keys.at_master(&netns, |netlink| find_master(netlink, &keys))?;
-    let mut undo = Undo::default();
+    let mut inside = Inside::open(request, &identity)?;
+    let mut host = Netlink::open()?;
+    let outside = if keys.link_in_container {
+        inside.netlink()
+    } else {
+        &mut host
+    };
+    let master = find_master(outside, &keys)?;
+    inside.make_room("macvlan")?;
 
+    let mut undo = Undo::default();
     let early = lease::take_early(call, &mut undo)?;
-    let mac = lease::mac(request, early.as_ref(), &identity)?;
+    let mac = asked_mac.unwrap_or_else(|| lease::mac(early.as_ref(), &identity));
     let link = kernel::Macvlan {
         name: &request.ifname,
         // In passthru mode the kernel gives it the address of the link below.
@@ -128,22 +124,35 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         mode: keys.mode,
         mtu: keys.mtu,
         broadcast_queue: keys.broadcast_queue,
-        container: (!keys.link_in_container).then(|| netns.descriptor()),
+        container: (!keys.link_in_container).then(|| inside.netns().descriptor()),
     };
-    create(&keys, &netns, &identity, &link)?;
-    undo.push(|| container::remove(&netns, request, &identity));
+    let outside = if keys.link_in_container {
+        inside.netlink()
+    } else {
+        &mut host
+    };
+    outside.apply(&[kernel::create_macvlan(&link)])?;
+    undo.push(|| remove(request, &identity));
     let lease = match early {
         Some(lease) => lease,
         None => lease::take(call, &mut undo)?,
     };
-    let interior = Interior {
-        ifname: &request.ifname,
-        identity: &identity,
-        layer3: &lease,
-    };
-    let inside = container::configure(&netns, &interior)?;
+    let link = inside.configure(&lease)?;
     undo.keep();
-    Ok(lease::result(request, &netns, Vec::new(), &inside, lease))
+    Ok(lease::result(
+        request,
+        inside.netns(),
+        Vec::new(),
+        &link,
+        lease,
+    ))
+}
+
+fn remove(request: &Request, identity: &Identity) -> Result<()> {
+    match Inside::open_if_there(request, identity)? {
+        Some(mut inside) => inside.remove(),
+        None => Ok(()),
+    }
 }
 
 /// The link below: the one that the configuration names, or that of the default
@@ -191,56 +200,23 @@ fn first_link(route: &RouteEntry) -> Option<u32> {
         .filter(|link| *link != 0)
 }
 
-/// Makes the link; over what an earlier ADD of the same attachment left, a new
-/// one.
-fn create(
-    keys: &Keys,
-    netns: &Netns,
-    identity: &Identity,
-    link: &kernel::Macvlan<'_>,
-) -> Result<()> {
-    let make = || {
-        keys.at_master(netns, |netlink| {
-            Ok(netlink.apply(&[kernel::create_macvlan(link)])?)
-        })
-    };
-    match make() {
-        Err(Error::Kernel(error)) if error.errno() == Some(kernel::Errno::EEXIST) => {
-            remove_leftover(netns, identity, link)?;
-            make()
-        }
-        made => made,
-    }
-}
-
-fn remove_leftover(netns: &Netns, identity: &Identity, link: &kernel::Macvlan<'_>) -> Result<()> {
-    let _inside = netns.enter()?;
-    let mut netlink = Netlink::open()?;
-    let Some(found) = netlink.link(link.name)? else {
-        return Ok(());
-    };
-    // A process may be killed before it has written on the link whose it is.
-    let unfinished = found.alias.is_empty() && !found.is_up && found.mac == link.mac;
-    let is_ours = found.kind == "macvlan" && (identity.is_own(&found) || unfinished);
-    match is_ours {
-        true => Ok(netlink.apply(&[kernel::delete_link(found.index)])?),
-        false => Err(Error::InterfaceExists {
-            name: found.name,
-            kind: found.kind,
-        }),
-    }
-}
-
 fn check_link(request: &Request) -> Result<()> {
     let keys = Keys::read(&request.config)?;
-    let netns = container::open(request)?;
+    let identity = Identity::of(request);
+    let mut inside = Inside::open(request, &identity)?;
     let (expected, interface) = check::expected(request)?;
-    let link = check::container(&netns, &expected, &interface, "macvlan")?;
+    let link = check::container(inside.netlink(), &expected, &interface, "macvlan")?;
     if keys.master.is_none() {
         // The default route may have moved since; that does not move this link.
         return Ok(());
     }
-    let master = keys.at_master(&netns, |netlink| find_master(netlink, &keys))?;
+    let mut host = Netlink::open()?;
+    let outside = if keys.link_in_container {
+        inside.netlink()
+    } else {
+        &mut host
+    };
+    let master = find_master(outside, &keys)?;
     let name = |index: Option<u32>| format!("link number {}", index.unwrap_or(0));
     let what = format!("link below {}", link.name);
     check::same(&what, &name(Some(master.index)), &name(link.lower))

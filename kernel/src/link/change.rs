@@ -7,7 +7,7 @@ use netlink_packet_route::link::{
 use nix::errno::Errno;
 use rtnetlink::{LinkBridgePort, LinkMessageBuilder, LinkUnspec};
 
-use crate::Operation;
+use crate::{Mac, Operation};
 
 fn set(message: LinkMessage, doing: String) -> Operation {
     Operation::new(RouteNetlinkMessage::SetLink(message), 0, doing)
@@ -70,6 +70,16 @@ pub fn set_state(index: u32, up: bool) -> Operation {
         (link.down(), "down")
     };
     set(link.build(), format!("set link number {index} {state}"))
+}
+
+/// Gives a link a hardware address. The kernel tells neighbours about it where
+/// `arp_notify` and `ndisc_notify` say so, also when it is the one it had.
+pub fn set_mac(index: u32, mac: Mac) -> Operation {
+    let link = LinkUnspec::new_with_index(index).address(mac.0.to_vec());
+    set(
+        link.build(),
+        format!("set the hardware address of link number {index} to {mac}"),
+    )
 }
 
 /// Writes something on a link (`ip link` shows it); at most 255 bytes.

@@ -9,8 +9,8 @@ use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use nix::errno::Errno;
 
 pub use change::{
-    BridgePort, attach_port, delete_link, generate_no_addresses, set_alias, set_hairpin, set_mtu,
-    set_promiscuous, set_state,
+    BridgePort, attach_port, delete_link, generate_no_addresses, set_alias, set_hairpin, set_mac,
+    set_mtu, set_promiscuous, set_state,
 };
 pub use create::{Macvlan, MacvlanMode, VethPair, create_bridge, create_macvlan, create_veth};
 
@@ -27,6 +27,10 @@ const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_STATE: u16 = 1;
+/// `BR_STATE_FORWARDING` (linux/if_bridge.h).
+const FORWARDING: u8 = 3;
 /// The length of `struct ifinfomsg`, and where index and flags are in it.
 const IFINFOMSG: usize = 16;
 const INDEX: usize = 4;
@@ -54,6 +58,8 @@ pub struct Link {
     pub is_promiscuous: bool,
     /// The bridge (or other controller) that it is a port of.
     pub controller: Option<u32>,
+    /// Whether it is a bridge's port that lets frames pass.
+    pub is_forwarding: bool,
     /// The link below it (macvlan) or at its other end (veth), by its number in
     /// the namespace where that is.
     pub lower: Option<u32>,
@@ -78,15 +84,25 @@ impl Link {
                 IFLA_LINK => link.lower = u32_at(value, 0).filter(|index| *index != 0),
                 IFLA_MASTER => link.controller = u32_at(value, 0),
                 IFLA_IFALIAS => link.alias = text(value),
-                IFLA_LINKINFO => {
-                    let mut info = attributes(value);
-                    let kind = info.find(|(kind, _)| *kind == IFLA_INFO_KIND);
-                    link.kind = kind.map(|(_, value)| text(value)).unwrap_or_default();
-                }
+                IFLA_LINKINFO => link.read_info(value),
                 _ => {}
             }
         }
         Some(link)
+    }
+
+    fn read_info(&mut self, info: &[u8]) {
+        for (kind, value) in attributes(info) {
+            match kind {
+                IFLA_INFO_KIND => self.kind = text(value),
+                IFLA_INFO_SLAVE_DATA => {
+                    let mut port = attributes(value);
+                    let state = port.find(|(kind, _)| *kind == IFLA_BRPORT_STATE);
+                    self.is_forwarding = state.is_some_and(|(_, state)| state == [FORWARDING]);
+                }
+                _ => {}
+            }
+        }
     }
 }
 

@@ -56,8 +56,11 @@ fn create(host: &mut Netlink, keys: &Keys, undo: &mut Undo<'_>) -> Result<Link> 
         Err(error) if error.errno() == Some(kernel::Errno::EEXIST) => {}
         Err(error) => return Err(error.into()),
     }
-    // The host routes for its containers; it is not to be told routes by them.
-    sysctl::set(&format!("net/ipv6/conf/{}/accept_ra", keys.bridge), "0")?;
+    // The host routes for its containers; it is not to be told routes by them. And
+    // it can only ask who has an IPv6 address once its own link-local one is in use.
+    for (parameter, value) in [("accept_ra", "0"), ("accept_dad", "0")] {
+        sysctl::set(&format!("net/ipv6/conf/{}/{parameter}", keys.bridge), value)?;
+    }
     let found = find(host, keys)?;
     found.ok_or_else(|| kernel::Error::Garbled(format!("create bridge {}", keys.bridge)).into())
 }
@@ -80,6 +83,22 @@ fn remove_if_unused(name: &str) -> kernel::Result<()> {
         true => kernel::remove_link(bridge.index),
         false => Ok(()),
     }
+}
+
+/// Waits until the bridge lets the frames of a port pass, so that what the
+/// container announces is heard. The kernel opens the port when it has noticed
+/// that the cable has a signal: since Linux 6.8 at the latest when it is asked
+/// about the link, before that in a work queue, some 100 µs later.
+pub(super) fn wait_for_port(host: &mut Netlink, name: &str) -> Result<()> {
+    const TRIES: u32 = 20;
+    const PAUSE: std::time::Duration = std::time::Duration::from_micros(100);
+    for _ in 0..TRIES {
+        if host.link(name)?.is_none_or(|port| port.is_forwarding) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
 }
 
 /// Has the host forward packets of the families that its containers have.

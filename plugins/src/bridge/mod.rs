@@ -9,10 +9,10 @@ mod keys;
 
 use cni::{Attachment, Call, Failure, Interface, Plugin, Request};
 use ipnetwork::IpNetwork;
-use kernel::{Link, Mac, Netlink, Netns, VethPair, nft};
+use kernel::{Link, Mac, Netlink, VethPair, nft};
 
-use crate::attachment::Identity;
-use crate::container::{self, Interior};
+use crate::attachment::{Identity, requested_mac};
+use crate::container::Inside;
 use crate::undo::Undo;
 use crate::{Error, Result, check, lease, removal};
 use keys::Keys;
@@ -43,42 +43,54 @@ impl Plugin for Bridge {
 fn add(call: &Call<'_>) -> Result<Attachment> {
     let request = call.request;
     let keys = Keys::read(&request.config)?;
-    let netns = container::open(request)?;
+    let asked_mac = requested_mac(request)?;
     let identity = Identity::of(request);
-    let mut undo = Undo::default();
+    let mut inside = Inside::open(request, &identity)?;
     let mut host = Netlink::open()?;
+    let found = device::find(&mut host, &keys)?;
+    // What an ADD that was killed has left, or one that is repeated.
+    remove_leftover(&mut host, &identity)?;
+    inside.make_room("veth")?;
 
+    let mut undo = Undo::default();
     let early = lease::take_early(call, &mut undo)?;
-    let mac = lease::mac(request, early.as_ref(), &identity)?;
-    let mut bridge = device::find(&mut host, &keys)?;
+    let mac = asked_mac.unwrap_or_else(|| lease::mac(early.as_ref(), &identity));
     let ready = early
-        .map(|lease| Plan::new(&mut host, bridge.as_ref(), &keys, lease))
+        .map(|lease| Plan::new(&mut host, found.as_ref(), &keys, lease))
         .transpose()?;
-    let device = device::ensure(&mut host, &keys, bridge.take(), &mut undo)?;
-    let cable = Cable {
-        request,
-        identity: &identity,
-        netns: &netns,
-        mac,
+    let bridge = device::ensure(&mut host, &keys, found, &mut undo)?;
+    let pair = VethPair {
+        host_name: &identity.host_link,
+        host_mac: identity.host_mac(),
+        container_name: &request.ifname,
+        container_mac: mac,
+        container: inside.netns().descriptor(),
         mtu: keys.mtu(),
     };
-    cable.lay(&mut host, &keys, &device, &mut undo)?;
+    lay_cable(&mut host, &keys, &bridge, &pair, &identity, &mut undo)?;
     let plan = match ready {
         Some(plan) => plan,
         None => {
             let lease = lease::take(call, &mut undo)?;
-            Plan::new(&mut host, Some(&device), &keys, lease)?
+            Plan::new(&mut host, Some(&bridge), &keys, lease)?
         }
     };
-    plan.apply_on_host(&mut host, &keys, request, &device)?;
-    let interior = Interior {
-        ifname: &request.ifname,
-        identity: &identity,
-        layer3: &plan.layer3,
-    };
-    let inside = container::configure(&netns, &interior)?;
+    plan.apply_on_host(&mut host, &keys, request, &bridge)?;
+    let link = inside.configure(&plan.layer3)?;
+    device::wait_for_port(&mut host, &identity.host_link)?;
+    inside.announce(&link)?;
     undo.keep();
-    Ok(cable.result(&device, &inside, plan.layer3))
+    let on_host = vec![
+        interface(&bridge.name, bridge.mac),
+        interface(&identity.host_link, Some(identity.host_mac())),
+    ];
+    Ok(lease::result(
+        request,
+        inside.netns(),
+        on_host,
+        &link,
+        plan.layer3,
+    ))
 }
 
 /// What the host and the container get besides the cable.
@@ -147,100 +159,51 @@ impl Plan {
     }
 }
 
-/// The veth pair between the bridge and the container.
-struct Cable<'a> {
-    request: &'a Request,
+/// Makes the veth pair and plugs the host's end in.
+fn lay_cable<'a>(
+    host: &mut Netlink,
+    keys: &Keys,
+    bridge: &Link,
+    pair: &VethPair<'_>,
     identity: &'a Identity,
-    netns: &'a Netns,
-    mac: Mac,
-    mtu: Option<u32>,
+    undo: &mut Undo<'a>,
+) -> Result<()> {
+    let name = pair.host_name;
+    let port = kernel::BridgePort {
+        name,
+        bridge: bridge.index,
+        alias: &identity.alias,
+    };
+    host.apply(&[kernel::create_veth(pair)])?;
+    undo.push(move || remove_host_link(identity));
+    host.apply(&[
+        kernel::generate_no_addresses(name),
+        kernel::attach_port(&port),
+    ])?;
+    if keys.hairpin_mode {
+        let link = host.link(name)?;
+        let hairpin = link.map(|link| kernel::set_hairpin(link.index, true));
+        host.apply(hairpin.as_slice())?;
+    }
+    Ok(())
 }
 
-impl<'a> Cable<'a> {
-    /// Makes the pair and plugs the host's end in.
-    fn lay(
-        &self,
-        host: &mut Netlink,
-        keys: &Keys,
-        bridge: &Link,
-        undo: &mut Undo<'a>,
-    ) -> Result<()> {
-        // What an ADD that was killed has left, or one that is repeated.
-        self.remove_leftover(host)?;
-        let name = self.identity.host_link.as_str();
-        let pair = VethPair {
-            host_name: name,
-            host_mac: self.identity.host_mac(),
-            container_name: &self.request.ifname,
-            container_mac: self.mac,
-            container: self.netns.descriptor(),
-            mtu: self.mtu,
-        };
-        let port = kernel::BridgePort {
-            name,
-            bridge: bridge.index,
-            alias: &self.identity.alias,
-        };
-        host.apply(&[kernel::create_veth(&pair)])
-            .map_err(|error| self.explain(error))?;
-        let identity = self.identity;
-        undo.push(move || remove_host_link(identity));
-        host.apply(&[
-            kernel::generate_no_addresses(name),
-            kernel::attach_port(&port),
-        ])?;
-        if keys.hairpin_mode {
-            let link = host.link(name)?;
-            let hairpin = link.map(|link| kernel::set_hairpin(link.index, true));
-            host.apply(hairpin.as_slice())?;
-        }
-        Ok(())
+fn interface(name: &str, mac: Option<Mac>) -> Interface {
+    Interface {
+        name: name.to_owned(),
+        mac: mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        ..Interface::default()
     }
+}
 
-    fn remove_leftover(&self, host: &mut Netlink) -> Result<()> {
-        match host.link(&self.identity.host_link)? {
-            None => Ok(()),
-            Some(link) if self.identity.is_anothers(&link) => Err(Error::HostLinkTaken {
-                name: link.name,
-                owner: link.alias,
-            }),
-            Some(link) => Ok(host.apply(&[kernel::delete_link(link.index)])?),
-        }
-    }
-
-    /// The kernel's "exists" does not say which of the two names; the host's has
-    /// just been looked at.
-    fn explain(&self, error: kernel::Error) -> Error {
-        let exists = error.errno() == Some(kernel::Errno::EEXIST);
-        let found = || -> kernel::Result<Option<Link>> {
-            let _inside = self.netns.enter()?;
-            Netlink::open()?.link(&self.request.ifname)
-        };
-        match exists.then(found) {
-            Some(Ok(Some(link))) => Error::InterfaceExists {
-                name: link.name,
-                kind: link.kind,
-            },
-            _ => error.into(),
-        }
-    }
-
-    /// The result of ADD: bridge, host's end, container's end.
-    fn result(&self, bridge: &Link, inside: &Link, layer3: Attachment) -> Attachment {
-        let on_host = |name: &str, mac: Option<Mac>| Interface {
-            name: name.to_owned(),
-            mac: mac.map(|mac| mac.to_string()).unwrap_or_default(),
-            ..Interface::default()
-        };
-        let bridge = on_host(&bridge.name, bridge.mac);
-        let host_end = on_host(&self.identity.host_link, Some(self.identity.host_mac()));
-        lease::result(
-            self.request,
-            self.netns,
-            vec![bridge, host_end],
-            inside,
-            layer3,
-        )
+fn remove_leftover(host: &mut Netlink, identity: &Identity) -> Result<()> {
+    match host.link(&identity.host_link)? {
+        None => Ok(()),
+        Some(link) if identity.is_anothers(&link) => Err(Error::HostLinkTaken {
+            name: link.name,
+            owner: link.alias,
+        }),
+        Some(link) => Ok(host.apply(&[kernel::delete_link(link.index)])?),
     }
 }
 
@@ -261,15 +224,16 @@ fn remove_links(request: &Request) -> Result<()> {
         Some(link) if !identity.is_anothers(&link) => return removal::remove(request, link.index),
         _ => {}
     }
-    match container::open_if_there(request) {
-        Some(netns) => container::remove(&netns, request, &identity),
+    match Inside::open_if_there(request, &identity)? {
+        Some(mut inside) => inside.remove(),
         None => Ok(()),
     }
 }
 
 fn check_links(request: &Request) -> Result<()> {
     let keys = Keys::read(&request.config)?;
-    let netns = container::open(request)?;
+    let identity = Identity::of(request);
+    let mut inside = Inside::open(request, &identity)?;
     let (result, interface) = check::expected(request)?;
     let mut host = Netlink::open()?;
     let bridge = device::find(&mut host, &keys)?;
@@ -291,5 +255,5 @@ fn check_links(request: &Request) -> Result<()> {
             ));
         }
     }
-    check::container(&netns, &result, &interface, "veth").map(drop)
+    check::container(inside.netlink(), &result, &interface, "veth").map(drop)
 }
