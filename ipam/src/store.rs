@@ -282,10 +282,22 @@ fn read<'b>(path: &Path, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
 }
 
 /// Leases say who runs here; as the reference's they are for root alone.
+///
+/// A file that is there is written over and then cut: on ext4, truncating it to
+/// nothing first would make close(2) wait for the disk (`auto_da_alloc`).
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut options = File::options();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(path)?.write_all(content)
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(content)?;
+    match file.metadata()?.len() > content.len() as u64 {
+        true => file.set_len(content.len() as u64),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]
