@@ -14,6 +14,8 @@ use crate::{Error, Result};
 const MARK: &str = "slash24";
 /// `IFALIASZ - 1` (linux/if.h).
 const LONGEST_ALIAS: usize = 255;
+/// How the hardware addresses begin that follow from leases.
+const OF_LEASES: [u8; 2] = [0x0a, 0x58];
 
 /// The names of one attachment.
 pub(crate) struct Identity {
@@ -51,6 +53,14 @@ impl Identity {
         link.alias == self.alias
     }
 
+    /// Whether a link has a hardware address that an ADD of this attachment, which
+    /// may not know its lease any more, can have given it.
+    pub(crate) fn may_have_made(&self, link: &Link) -> bool {
+        let of_lease = |mac: Mac| mac.0.starts_with(&OF_LEASES);
+        link.mac
+            .is_some_and(|mac| of_lease(mac) || mac == self.container_mac())
+    }
+
     /// A hardware address for the host's end.
     pub(crate) fn host_mac(&self) -> Mac {
         self.mac_of(b"host")
@@ -84,11 +94,11 @@ pub(crate) fn mac_of_lease(lease: &Attachment, identity: &Identity) -> Mac {
     match ips().find(IpAddr::is_ipv4).or_else(|| ips().next()) {
         Some(IpAddr::V4(ip)) => {
             let [a, b, c, d] = ip.octets();
-            Mac::local([0x0a, 0x58, a, b, c, d])
+            Mac([OF_LEASES[0], OF_LEASES[1], a, b, c, d])
         }
         Some(IpAddr::V6(ip)) => {
-            let [a, b, c, d, e, f, ..] = fnv1a(&ip.octets()).to_be_bytes();
-            Mac::local([a, b, c, d, e, f])
+            let [a, b, c, d, ..] = fnv1a(&ip.octets()).to_be_bytes();
+            Mac([OF_LEASES[0], OF_LEASES[1], a, b, c, d])
         }
         None => identity.container_mac(),
     }

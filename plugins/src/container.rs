@@ -80,8 +80,9 @@ impl<'a> Inside<'a> {
             return Ok(());
         };
         // A process may be killed before it has written on the link whose it is.
-        let unfinished = found.alias.is_empty() && !found.is_up;
-        let is_leftover = self.identity.is_own(&found) || (unfinished && found.kind == kind);
+        let unfinished = found.alias.is_empty() && !found.is_up && found.kind == kind;
+        let is_leftover =
+            self.identity.is_own(&found) || (unfinished && self.identity.may_have_made(&found));
         match is_leftover {
             true => Ok(self.netlink.apply(&[kernel::delete_link(found.index)])?),
             false => Err(Error::InterfaceExists {
