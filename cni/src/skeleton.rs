@@ -36,7 +36,8 @@ pub fn run(plugin: &dyn Plugin, plugins: Plugins) -> u8 {
     print_panics();
     let env = Environment::of_process();
     let output = answer(plugin, plugins, &env, || {
-        let mut bytes = Vec::new();
+        // Most configurations fit, and are then read by two system calls.
+        let mut bytes = Vec::with_capacity(4096);
         io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
     });
     let _ = io::stderr().write_all(&output.stderr);
