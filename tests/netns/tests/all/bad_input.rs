@@ -290,6 +290,43 @@ const CASES: &[Case] = &[
         says: &["mac", "02:zz"],
         call: |w| w.macvlan(json!({"mac": "02:zz"})),
     },
+    // Keys of the reference that would be ignored without a word.
+    Case {
+        name: "bridge/not-supported-vlan",
+        code: 2,
+        says: &["vlan", "100"],
+        call: |w| w.bridge(json!({"vlan": 100})),
+    },
+    Case {
+        name: "bridge/not-supported-vlanTrunk",
+        code: 2,
+        says: &["vlanTrunk"],
+        call: |w| w.bridge(json!({"vlanTrunk": [{"id": 5}]})),
+    },
+    Case {
+        name: "bridge/not-supported-macspoofchk",
+        code: 2,
+        says: &["macspoofchk", "true"],
+        call: |w| w.bridge(json!({"macspoofchk": true})),
+    },
+    Case {
+        name: "bridge/not-supported-enabledad",
+        code: 2,
+        says: &["enabledad", "true"],
+        call: |w| w.bridge(json!({"enabledad": true})),
+    },
+    Case {
+        name: "bridge/not-supported-disableContainerInterface",
+        code: 2,
+        says: &["disableContainerInterface", "true"],
+        call: |w| w.bridge(json!({"disableContainerInterface": true})),
+    },
+    Case {
+        name: "bridge/not-supported-portIsolation",
+        code: 2,
+        says: &["portIsolation", "true"],
+        call: |w| w.bridge(json!({"portIsolation": true})),
+    },
     // Addresses.
     Case {
         name: "address/range-full",

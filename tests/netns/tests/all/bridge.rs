@@ -50,6 +50,12 @@ pub(crate) fn trials() -> Vec<Trial> {
             "bridge/del-leaves-the-other-container-alone",
             del_leaves_the_other_alone,
         ),
+        ours("bridge/asyncDelete-true", || {
+            del_returns_when_the_link_is_gone(true);
+        }),
+        ours("bridge/asyncDelete-false", || {
+            del_returns_when_the_link_is_gone(false);
+        }),
         ours(
             "bridge/ipMasq-needs-nothing-at-del",
             masquerade_survives_del,
@@ -392,4 +398,24 @@ fn del_leaves_the_other_alone(plugins: Plugins) {
     let lease = |address: &str| host.read(&format!("/var/lib/cni/networks/n/{address}"));
     assert_eq!(lease("10.1.2.2"), None, "{leases:?} files");
     assert_eq!(lease("10.1.2.3").as_deref(), Some("two\r\neth0"));
+}
+
+/// DEL may leave the kernel's waiting to a child, but not the link. The child must not keep the
+/// plugin's output open either: runtimes read it to its end.
+fn del_returns_when_the_link_is_gone(asynchronous: bool) {
+    let host = Host::new("host");
+    for _ in 0..5 {
+        let container = host.container("c");
+        let config = bridge(Family::V4, json!({"asyncDelete": asynchronous}));
+        let result = add(Plugins::Slash24, &config, &container);
+        let port = result["interfaces"][1]["name"]
+            .as_str()
+            .expect("the veth has a name");
+        Call::new(&host, Plugins::Slash24, &config)
+            .attach(&container, "eth0")
+            .del()
+            .success();
+        assert!(container.link("eth0").is_none());
+        assert!(host.link(port).is_none(), "{port} is still there");
+    }
 }

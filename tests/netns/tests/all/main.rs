@@ -7,11 +7,13 @@
 )]
 
 mod announce;
+mod attach;
 mod bad_input;
 mod bridge;
 mod concurrency;
 mod delegates;
 mod examples;
+mod install;
 mod leftovers;
 mod lifecycle;
 mod macvlan;
@@ -43,6 +45,8 @@ fn main() {
         concurrency::trials(),
         protocol::trials(),
         place::trials(),
+        attach::trials(),
+        install::trials(),
         examples::trials(),
         bad_input::trials(),
     ];
