@@ -92,13 +92,15 @@ pub fn attach(
 /// Goes on when a network fails; that one stays in the cache.
 ///
 /// # Errors
-/// The first network that failed and why, with the others in the details.
-pub fn detach(
+/// The first network that failed and why, with the others in the details; or
+/// that of `planned`.
+pub fn detach<E: From<Error>>(
     runtime: &Runtime,
     container: &Container,
-    planned: impl FnOnce() -> Result<Vec<Planned>, Error>,
-) -> Result<Vec<Attached>, Error> {
-    let _alone = runtime.cache.lock_container(&container.id)?;
+    planned: impl FnOnce() -> Result<Vec<Planned>, E>,
+) -> Result<Vec<Attached>, E> {
+    let alone = runtime.cache.lock_container(&container.id);
+    let _alone = alone.map_err(Error::from)?;
     let mut known = known(runtime, container)?;
     if known.is_empty() {
         known.extend(planned()?.into_iter().map(Known::from));
@@ -116,7 +118,8 @@ pub fn detach(
             (Err(_), Some(_)) => {}
         }
     }
-    failed.map_or(Ok(detached), Err)
+    detached.reverse();
+    failed.map_or(Ok(detached), |error| Err(error.into()))
 }
 
 /// Checks that a container is on every network that is `planned`, and that every

@@ -116,7 +116,11 @@ impl Host {
     }
 
     fn detach(&self) -> Result<Vec<Attached>, Error> {
-        detach(&self.runtime, &self.container, || Ok(Vec::new()))
+        detach(
+            &self.runtime,
+            &self.container,
+            || Ok::<_, Error>(Vec::new()),
+        )
     }
 
     /// The calls since the last time.
@@ -233,7 +237,7 @@ fn detaching_without_a_cache_goes_by_the_task() {
     host.calls();
     fs::remove_dir_all(host.dir.path().join("cache")).unwrap();
     assert_eq!(host.detach().unwrap(), []);
-    let planned = || Ok(host.planned(&["a", "b"]));
+    let planned = || Ok::<_, Error>(host.planned(&["a", "b"]));
     detach(&host.runtime, &host.container, planned).unwrap();
     assert_eq!(host.calls(), ["DEL b eth1", "DEL a eth0"]);
 }
