@@ -174,9 +174,9 @@ fn lay_cable<'a>(
         bridge: bridge.index,
         alias: &identity.alias,
     };
-    host.apply(&[kernel::create_veth(pair)])?;
     undo.push(move || remove_host_link(identity));
     host.apply(&[
+        kernel::create_veth(pair),
         kernel::generate_no_addresses(name),
         kernel::attach_port(&port),
     ])?;
