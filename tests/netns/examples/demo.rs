@@ -26,6 +26,7 @@ const STATE: [&str; 1] = ["/var/lib/cni"];
 fn main() -> ExitCode {
     netns::become_root();
     let fabric = Fabric::new();
+    fabric.router(&["192.0.2.1/24", "2001:db8::1/64"]);
     let hosts = [(20, 11), (21, 12)].map(|(rack, slot)| machine(&fabric, rack, slot));
     let containers = [0, 1].map(|at| hosts[at].container(["web-a", "web-b"][at]));
 
@@ -67,11 +68,7 @@ fn machine(fabric: &Fabric, rack: u8, slot: u8) -> Host {
     let host = Host::new(&format!("r{rack}-s{slot}"));
     let (v4, v6) = (format!("192.0.2.{slot}"), format!("2001:db8::{slot:x}"));
     fabric.join(&host, "eth0", &[&format!("{v4}/24"), &format!("{v6}/64")]);
-    fabric.router(&[
-        "192.0.2.1/24",
-        "2001:db8::1/64",
-        &format!("172.{rack}.{slot}.1/24"),
-    ]);
+    fabric.router(&[&format!("172.{rack}.{slot}.1/24")]);
     fabric.route(&format!("10.{rack}.{slot}.0/24"), &v4);
     fabric.route(&format!("fd00:24:{rack:x}:{slot:x}::/64"), &v6);
     host.default_route(&["192.0.2.1"]);

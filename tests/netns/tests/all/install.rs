@@ -139,7 +139,7 @@ fn while_plugins_run() {
                 }
             });
         });
-        for _ in 0..10 {
+        for _ in 0..5 {
             let outcome = command(&host, &["install", DIRECTORY]);
             if outcome.code != Some(0) {
                 done.store(true, Ordering::Relaxed);
