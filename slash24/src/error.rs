@@ -31,13 +31,7 @@ pub(crate) enum Error {
         known: String,
     },
     /// Files that were not installed by slash24 are where plugins would go.
-    #[error(
-        "{} is already there and no slash24 plugin: {}; --replace keeps {} aside and installs over {}",
-        if .0.len() == 1 { "a file" } else { "what" },
-        listed(.0),
-        if .0.len() == 1 { "it" } else { "them" },
-        if .0.len() == 1 { "it" } else { "them" },
-    )]
+    #[error("already there, and no slash24 plugins: {}; --replace keeps such files aside and installs in their place", listed(.0))]
     InTheWay(Vec<PathBuf>),
 }
 

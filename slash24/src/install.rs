@@ -11,13 +11,16 @@
 //! puts another `bridge` in its place.
 //!
 //! **What is kept.** A file that is not ours moves to
-//! `DIR/.slash24/replaced/NAME` when it is replaced, as it is. Runtimes look for
+//! `DIR/.slash24/replaced/NAME` when it is replaced, as it is; of several over
+//! time the last. Runtimes look for
 //! plugins by name in the directory itself, and a `type` cannot lead into another
 //! (specification, section 1).
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -34,7 +37,18 @@ const SELF: &str = "slash24";
 /// A directory of plugins, which no other install works on.
 struct Directory {
     path: PathBuf,
-    lock: File,
+    _lock: File,
+}
+
+/// What is in a plugin's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// A build of slash24.
+    Ours,
+    /// Anything else. A link to a build of slash24 is: a rename would replace it,
+    /// and what it leads to would stay.
+    Foreign,
 }
 
 /// What an install did.
@@ -105,32 +119,38 @@ fn install(
 ) -> Result<Installed, Error> {
     fs::create_dir_all(directory).map_err(|error| Error::path(directory, error))?;
     let directory = Directory::open(directory)?;
-    let mut wanted = vec![SELF];
+    let mut wanted = Vec::new();
     let mut in_the_way = Vec::new();
-    for name in registry::names() {
-        let is_ours = is_ours(&directory.place(name))?;
-        if names.contains(&name) || is_ours == Some(true) {
+    for (name, found) in directory.look()? {
+        let chosen = name == SELF || names.contains(&name);
+        if chosen || found == Found::Ours {
             wanted.push(name);
         }
-    }
-    for name in &wanted {
-        if is_ours(&directory.place(name))? == Some(false) {
+        if chosen && found == Found::Foreign {
             in_the_way.push(directory.place(name));
         }
     }
     if !in_the_way.is_empty() && !replace {
         return Err(Error::InTheWay(in_the_way));
     }
-    let kept = in_the_way.iter().map(|file| directory.keep(file));
-    let kept = kept.collect::<Result<_, _>>()?;
-    let copied = directory.copy(executable)?;
-    let linked = wanted
+    // A folder cannot be kept: it is found out before anything has changed.
+    if let Some(folder) = in_the_way
         .iter()
-        .try_for_each(|name| directory.link(&copied, name));
-    fs::remove_file(&copied).map_err(|error| Error::path(&copied, error))?;
+        .find(|place| place.is_dir() && !place.is_symlink())
+    {
+        return Err(Error::path(folder, io::ErrorKind::IsADirectory.into()));
+    }
+    let copied = directory.copy(executable)?;
+    let mut kept = Vec::new();
+    let placed = wanted.iter().try_for_each(|name| {
+        let place = directory.place(name);
+        if in_the_way.contains(&place) {
+            kept.push(directory.keep(name)?);
+        }
+        directory.link(&copied, name)
+    });
     directory.tidy();
-    linked?;
-    Ok(Installed {
+    placed.map(|()| Installed {
         names: wanted,
         kept,
     })
@@ -140,24 +160,21 @@ fn install(
 fn uninstall(directory: &Path) -> Result<Uninstalled, Error> {
     let directory = Directory::open(directory)?;
     let mut done = Uninstalled::default();
-    for name in [SELF].into_iter().chain(registry::names()) {
+    for (name, found) in directory.look()? {
         let (place, kept) = (directory.place(name), directory.kept(name));
         let is_kept = fs::symlink_metadata(&kept).is_ok();
-        let changed = match (is_ours(&place)?, is_kept) {
-            (Some(false), true) => {
-                done.left.push(kept);
-                continue;
+        let failed = |error| Error::path(&place, error);
+        match (found, is_kept) {
+            (Found::Nothing | Found::Foreign, false) => {}
+            (Found::Foreign, true) => done.left.push(kept),
+            (Found::Ours, false) => {
+                fs::remove_file(&place).map_err(failed)?;
+                done.removed.push(name);
             }
-            (None | Some(false), false) => continue,
-            (None | Some(true), true) => {
+            (Found::Nothing | Found::Ours, true) => {
+                fs::rename(&kept, &place).map_err(failed)?;
                 done.put_back.push(name);
-                fs::rename(&kept, &place)
             }
-            (Some(true), false) => fs::remove_file(&place),
-        };
-        changed.map_err(|error| Error::path(&place, error))?;
-        if !is_kept {
-            done.removed.push(name);
         }
     }
     directory.tidy();
@@ -168,13 +185,44 @@ impl Directory {
     /// Waits for whoever else installs here.
     fn open(path: &Path) -> Result<Self, Error> {
         let locked = File::open(path).and_then(|lock| lock.lock().map(|()| lock));
-        let lock = locked.map_err(|error| Error::path(path, error))?;
         let directory = Directory {
             path: path.to_owned(),
-            lock,
+            _lock: locked.map_err(|error| Error::path(path, error))?,
         };
         directory.tidy();
         Ok(directory)
+    }
+
+    /// What is where `slash24` and the plugins would be. Names of one file are
+    /// looked into once.
+    fn look(&self) -> Result<Vec<(&'static str, Found)>, Error> {
+        let mut known = HashMap::new();
+        let mut look = |place: &Path| {
+            let metadata = match fs::symlink_metadata(place) {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Ok(Found::Nothing);
+                }
+                Err(error) => return Err(error),
+            };
+            if !metadata.is_file() {
+                return Ok(Found::Foreign);
+            }
+            Ok(match known.entry((metadata.dev(), metadata.ino())) {
+                Entry::Occupied(entry) => *entry.get(),
+                Entry::Vacant(entry) => *entry.insert(match is_marked(place)? {
+                    true => Found::Ours,
+                    false => Found::Foreign,
+                }),
+            })
+        };
+        let names = [SELF].into_iter().chain(registry::names());
+        let found = names.map(|name| {
+            let place = self.place(name);
+            let found = look(&place).map_err(|error| Error::path(&place, error));
+            Ok((name, found?))
+        });
+        found.collect()
     }
 
     fn place(&self, name: &str) -> PathBuf {
@@ -191,14 +239,13 @@ impl Directory {
 
     /// Keeps a foreign file aside, by another link to it: it stays in its place
     /// until the new one takes it.
-    fn keep(&self, file: &Path) -> Result<PathBuf, Error> {
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        let (kept, new) = (self.kept(&name), self.new_file(&name));
-        let linked = make_parent(&kept)
-            .and_then(|()| make_parent(&new))
-            .and_then(|()| fs::hard_link(file, &new))
-            .and_then(|()| fs::rename(&new, &kept));
-        linked.map_err(|error| Error::path(file, error))?;
+    fn keep(&self, name: &str) -> Result<PathBuf, Error> {
+        let (place, kept) = (self.place(name), self.kept(name));
+        let new = self.new_file(&format!("{name}.kept"));
+        make_parent(&kept)
+            .and_then(|()| fs::hard_link(&place, &new))
+            .and_then(|()| fs::rename(&new, &kept))
+            .map_err(|error| Error::path(&place, error))?;
         Ok(kept)
     }
 
@@ -236,38 +283,14 @@ impl Directory {
     }
 }
 
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = self.lock.unlock();
-    }
-}
-
 fn make_parent(file: &Path) -> io::Result<()> {
     fs::create_dir_all(file.parent().unwrap_or(Path::new(".")))
 }
 
-/// Whether a file is a build of slash24; `None` when there is none. A link to one
-/// is not: it would be replaced by a rename, and what it leads to would stay.
-fn is_ours(file: &Path) -> Result<Option<bool>, Error> {
-    let failed = |error| Error::path(file, error);
-    let metadata = match fs::symlink_metadata(file) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    if metadata.is_dir() {
-        return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
-    }
-    if !metadata.is_file() {
-        return Ok(Some(false));
-    }
-    let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|mut file| file.read_to_end(&mut bytes))
-        .map_err(failed)?;
-    let is_executable = bytes.starts_with(b"\x7fELF");
-    let is_marked = || bytes.windows(MARK.len()).any(|window| window == MARK);
-    Ok(Some(is_executable && is_marked()))
+/// Whether a file is a build of slash24.
+fn is_marked(file: &Path) -> io::Result<bool> {
+    let bytes = fs::read(file)?;
+    Ok(bytes.starts_with(b"\x7fELF") && memchr::memmem::find(&bytes, MARK).is_some())
 }
 
 impl Installed {

@@ -253,10 +253,10 @@ fn installs_at_once_and_plugins_in_use() {
     bin.succeeds(&["install"]);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        let installs: Vec<_> = (0..4)
+        let installs: Vec<_> = (0..3)
             .map(|_| {
                 scope.spawn(|| {
-                    for _ in 0..5 {
+                    for _ in 0..3 {
                         bin.succeeds(&["install"]);
                     }
                 })
