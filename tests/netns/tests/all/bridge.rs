@@ -50,6 +50,21 @@ pub(crate) fn trials() -> Vec<Trial> {
             "bridge/del-leaves-the-other-container-alone",
             del_leaves_the_other_alone,
         ),
+        both("bridge/mac-from-the-runtime", mac_from_the_runtime),
+        ours(
+            "bridge/mac-from-the-configuration",
+            mac_from_the_configuration,
+        ),
+        both("bridge/dns-of-the-configuration", dns_of_the_configuration),
+        ours("bridge/dns-of-resolvConf", dns_of_resolv_conf),
+        both(
+            "bridge/IPv6-where-it-is-off-by-default",
+            ipv6_where_it_is_off,
+        ),
+        ours(
+            "bridge/routes-with-all-their-keys",
+            routes_with_all_their_keys,
+        ),
         ours("bridge/asyncDelete-true", || {
             del_returns_when_the_link_is_gone(true);
         }),
@@ -418,4 +433,107 @@ fn del_returns_when_the_link_is_gone(asynchronous: bool) {
         assert!(container.link("eth0").is_none());
         assert!(host.link(port).is_none(), "{port} is still there");
     }
+}
+
+const MAC: &str = "02:42:ac:11:00:02";
+
+fn mac_from_the_runtime(plugins: Plugins) {
+    let host = Host::new("host");
+    let mac = |container: &Container<'_>| container.link("eth0").map(|it| it["address"].clone());
+    let container = host.container("capability");
+    let keys = json!({"capabilities": {"mac": true}, "runtimeConfig": {"mac": MAC}});
+    let result = add(plugins, &bridge(Family::V4, keys), &container);
+    assert_eq!(result["interfaces"][2]["mac"], MAC);
+    assert_eq!(mac(&container), Some(json!(MAC)));
+
+    let container = host.container("args");
+    let call = Call::new(&host, plugins, &bridge(Family::V4, json!({})));
+    let other = "02:42:ac:11:00:03";
+    let call = call
+        .attach(&container, "eth0")
+        .env("CNI_ARGS", format!("IgnoreUnknown=1;MAC={other}"));
+    call.add().success();
+    assert_eq!(mac(&container), Some(json!(other)));
+}
+
+fn mac_from_the_configuration() {
+    let host = Host::new("host");
+    let container = host.container("c");
+    let result = add(
+        Plugins::Slash24,
+        &bridge(Family::V4, json!({"mac": MAC})),
+        &container,
+    );
+    assert_eq!(result["interfaces"][2]["mac"], MAC);
+    container.ping("10.1.2.1");
+}
+
+fn dns_of_the_configuration(plugins: Plugins) {
+    let host = Host::new("host");
+    let dns = json!({"nameservers": ["10.1.2.1"], "domain": "example", "search": ["a", "b"]});
+    let config = bridge(Family::V4, json!({"dns": dns}));
+    assert_eq!(add(plugins, &config, &host.container("c"))["dns"], dns);
+}
+
+fn dns_of_resolv_conf() {
+    let host = Host::new("host");
+    host.write(
+        "/run/resolv.conf",
+        "search a b\nnameserver 10.1.2.1\noptions ndots:2\n",
+    );
+    let mut config = bridge(Family::V4, json!({}));
+    config["ipam"]["resolvConf"] = "/run/resolv.conf".into();
+    let dns = json!({"nameservers": ["10.1.2.1"], "search": ["a", "b"], "options": ["ndots:2"]});
+    assert_eq!(
+        add(Plugins::Slash24, &config, &host.container("c"))["dns"],
+        dns
+    );
+}
+
+/// Some runtimes switch IPv6 off in new namespaces; a network that has it is worth more.
+fn ipv6_where_it_is_off(plugins: Plugins) {
+    let host = Host::new("host");
+    let container = host.container("c");
+    for key in ["all", "default"] {
+        container.set_sysctl(&format!("net/ipv6/conf/{key}/disable_ipv6"), "1");
+    }
+    add(plugins, &bridge(Family::V6, json!({})), &container);
+    wait_for_the_gateway(plugins, &container, "fd00:1:2::1");
+    container.ping("fd00:1:2::1");
+}
+
+fn routes_with_all_their_keys() {
+    let host = Host::new("host");
+    let container = host.container("c");
+    let mut config = bridge(Family::V4, json!({"cniVersion": "1.1.0"}));
+    let routes = json!([
+        {"dst": "10.20.0.0/16", "gw": "10.1.2.254", "mtu": 1300, "advmss": 1200, "priority": 77},
+        {"dst": "10.30.0.0/16", "table": 100, "priority": 5},
+        {"dst": "10.40.0.0/16", "scope": 253},
+    ]);
+    config["ipam"]["routes"] = routes.clone();
+    let result = add(Plugins::Slash24, &config, &container);
+    assert_eq!(result["routes"], routes);
+
+    let find = |table: &str, to: &str| {
+        let routes = container.ip_json(&format!("-4 route show table {table}"));
+        let found = routes
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|route| route["dst"] == to);
+        found
+            .cloned()
+            .unwrap_or_else(|| panic!("no route to {to} in {routes:#}"))
+    };
+    let route = find("main", "10.20.0.0/16");
+    assert_eq!(route["gateway"], "10.1.2.254");
+    assert_eq!(route["metric"], 77);
+    assert_eq!(route["metrics"][0], json!({"mtu": 1300, "advmss": 1200}));
+    let route = find("100", "10.30.0.0/16");
+    assert_eq!(
+        (&route["gateway"], &route["metric"]),
+        (&json!("10.1.2.1"), &json!(5))
+    );
+    assert_eq!(find("main", "10.40.0.0/16")["scope"], "link");
 }
