@@ -17,6 +17,7 @@ mod install;
 mod leftovers;
 mod lifecycle;
 mod macvlan;
+mod masquerade;
 mod network;
 mod place;
 mod protocol;
@@ -38,6 +39,7 @@ fn main() {
         vocabulary::trials(),
         lifecycle::trials(),
         bridge::trials(),
+        masquerade::trials(),
         macvlan::trials(),
         leftovers::trials(),
         delegates::trials(),
