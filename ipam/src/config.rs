@@ -238,15 +238,17 @@ impl RangeTemplate {
     /// # Errors
     /// What the place lacks or what does not fit together; the error names the key.
     pub fn at(&self, here: &Here) -> Result<Range, Error> {
-        let range = || {
-            Range::new(&Bounds {
-                subnet: self.subnet.at(here)?,
-                start: address_at(self.start.as_ref(), here)?,
-                end: address_at(self.end.as_ref(), here)?,
-                gateway: address_at(self.gateway.as_ref(), here)?,
-            })
+        let key = |name: &str| format!("{}.{name}", self.key);
+        let address = |name: &str, template: Option<&AddressTemplate>| {
+            address_at(template, here).map_err(|e| e.at(key(name)))
         };
-        range().map_err(|e| e.at(&self.key))
+        let bounds = Bounds {
+            subnet: self.subnet.at(here).map_err(|e| e.at(key("subnet")))?,
+            start: address("rangeStart", self.start.as_ref())?,
+            end: address("rangeEnd", self.end.as_ref())?,
+            gateway: address("gateway", self.gateway.as_ref())?,
+        };
+        Range::new(&bounds).map_err(|e| e.at(&self.key))
     }
 }
 
@@ -354,7 +356,7 @@ mod tests {
             (json!({"ranges": [[{}]]}), "ipam.ranges[0][0]", "subnet"),
             (
                 json!({"subnet": "10.{rack}.0.0/16", "location": {"rack": 700}}),
-                "ipam",
+                "ipam.subnet",
                 "700",
             ),
             (
