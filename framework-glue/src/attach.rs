@@ -44,7 +44,8 @@ struct Known {
 /// container was on before is not detached by that.
 ///
 /// # Errors
-/// Which network failed and why, with what could not be undone in the details.
+/// Which network failed and why, with what could not be undone in the details;
+/// or that an interface leads to another network already.
 pub fn attach(
     runtime: &Runtime,
     container: &Container,
@@ -52,6 +53,7 @@ pub fn attach(
 ) -> Result<Vec<Attached>, Error> {
     let _alone = runtime.cache.lock_container(&container.id)?;
     let before = runtime.cache.attachments(Some(&container.id))?;
+    refuse_taken_interfaces(&before, planned)?;
     let is_new = |one: &Planned| {
         let is_it = |cached: &Cached| one.is(&cached.network, &cached.parameters.ifname);
         !before
@@ -83,6 +85,25 @@ pub fn attach(
         }
     }
     Ok(attached)
+}
+
+/// An ADD would fail, and there are plugins whose DEL then removes the interface
+/// of that name, whoever made it.
+fn refuse_taken_interfaces(before: &[Cached], planned: &[Planned]) -> Result<(), Error> {
+    for one in planned {
+        let is_taken = |cached: &&Cached| {
+            cached.parameters.ifname == one.parameters.ifname && cached.network != one.network.name
+        };
+        if let Some(other) = before.iter().find(is_taken) {
+            return Err(Error::InterfaceTaken {
+                network: one.network.name.clone(),
+                container: one.parameters.container_id.clone(),
+                ifname: one.parameters.ifname.clone(),
+                other: other.network.clone(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Detaches a container from every network that the cache knows it to be on, the

@@ -215,6 +215,19 @@ fn what_was_attached_before_is_not_detached_by_a_failure() {
 }
 
 #[test]
+fn an_interface_leads_to_one_network() {
+    let host = Host::new("taken");
+    host.attach(&["a", "b"]).unwrap();
+    host.calls();
+    let error = host.attach(&["a", "no-add"]).unwrap_err().to_string();
+    assert!(
+        error.contains("\"no-add\" would be eth1") && error.contains("on network \"b\""),
+        "{error}"
+    );
+    assert!(host.calls().is_empty());
+}
+
+#[test]
 fn detaching_goes_by_the_cache() {
     let host = Host::new("cache");
     host.attach(&["a", "no-del", "b"]).unwrap();
