@@ -110,7 +110,11 @@ fn neighbours_learn(config: Config) {
     let config = config(Family::Dual, json!({}));
     add(&host.container("first"), &config);
     match on_bridge(&config) {
-        true => learns(&host, "br0", &host, &config),
+        true => {
+            // A new bridge forgets its neighbours when it gets its carrier.
+            host.wait_for_carrier("br0");
+            learns(&host, "br0", &host, &config);
+        }
         false => learns(&fabric, "fabric", &host, &config),
     }
 }
