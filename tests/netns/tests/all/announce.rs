@@ -108,7 +108,8 @@ fn forwards_at_once() {
 fn neighbours_learn(config: Config) {
     let (fabric, host) = on_fabric();
     let config = config(Family::Dual, json!({}));
-    add(&host.container("first"), &config);
+    let first = host.container("first");
+    add(&first, &config);
     match on_bridge(&config) {
         true => {
             // A new bridge forgets its neighbours when it gets its carrier.
