@@ -1,7 +1,7 @@
 //! Kernel parameters of the network namespace that the thread is in.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 
 use crate::{Error, Result};
 
@@ -41,5 +41,8 @@ pub fn ensure(name: &str, value: &str) -> Result<()> {
 }
 
 fn has(name: &str, value: &str) -> bool {
-    fs::read_to_string(format!("/proc/sys/{name}")).is_ok_and(|found| found.trim() == value)
+    let mut found = [0; 32];
+    let read =
+        fs::File::open(format!("/proc/sys/{name}")).and_then(|mut file| file.read(&mut found));
+    read.is_ok_and(|length| found[..length].trim_ascii() == value.as_bytes())
 }

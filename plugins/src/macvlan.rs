@@ -138,6 +138,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         None => lease::take(call, &mut undo)?,
     };
     let link = inside.configure(&lease)?;
+    inside.announce(&link)?;
     undo.keep();
     Ok(lease::result(
         request,

@@ -9,7 +9,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use nix::errno::Errno;
 
 pub use change::{
-    BridgePort, attach_port, delete_link, generate_no_addresses, set_alias, set_hairpin, set_mac,
+    BridgePort, attach_port, bring_up, delete_link, generate_no_addresses, set_hairpin, set_mac,
     set_mtu, set_promiscuous, set_state,
 };
 pub use create::{Macvlan, MacvlanMode, VethPair, create_bridge, create_macvlan, create_veth};
