@@ -263,8 +263,8 @@ fn del_of_what_never_was(config: &Value) {
     only_the_network_remains(&before, &look(&host));
 }
 
-/// An ADD that fails halfway takes back what it did: here the container has the address already,
-/// which the kernel notices only after the link was made.
+/// An ADD that fails halfway takes back what it did: here the kernel refuses a route, after the link
+/// was made and the address was given.
 fn failed_add(config: &Value) {
     let (_fabric, host) = on_fabric();
     let container = host.container("c");
