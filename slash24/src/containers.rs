@@ -76,16 +76,15 @@ fn container(id: String, netns: Option<&Path>) -> Result<Container, Error> {
 fn runtime(host: &HostArgs) -> Result<Runtime, Error> {
     let from_environment = || {
         let path = std::env::var_os("CNI_PATH").filter(|path| !path.is_empty());
-        path.map_or_else(
-            || vec![PathBuf::from(PLUGIN_DIR)],
-            |path| std::env::split_paths(&path).collect(),
-        )
+        vec![path.map_or_else(|| PathBuf::from(PLUGIN_DIR), PathBuf::from)]
     };
-    let directories = match host.plugin_dir.is_empty() {
+    let lists = match host.plugin_dir.is_empty() {
         true => from_environment(),
         false => host.plugin_dir.clone(),
     };
-    let directories = directories.iter().map(|dir| absolute(dir));
+    // Both may be lists as CNI_PATH is one.
+    let directories = lists.iter().flat_map(std::env::split_paths);
+    let directories = directories.map(|dir| absolute(&dir));
     let cache = Cache::new(absolute(&host.cache_dir)?);
     let runtime = Runtime::new(directories.collect::<Result<_, _>>()?, cache);
     Ok(runtime.with_plugins(registry::PLUGINS))
