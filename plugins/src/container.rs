@@ -105,7 +105,7 @@ impl<'a> Inside<'a> {
             expected: ifname.clone(),
             found: "none of that name".into(),
         })?;
-        self.prepare(layer3)?;
+        self.prepare(&link, layer3)?;
         let nets = layer3.ips.iter().map(|ip| ip.address);
         let mut operations: Vec<_> = nets
             .map(|net| kernel::add_address(link.index, net))
@@ -120,15 +120,17 @@ impl<'a> Inside<'a> {
     /// nobody asked for, so they are refused before the interface can hear one.
     /// Addresses are unique because they are leased, the link-local one because the
     /// hardware address follows from a lease: nothing has to be found out first.
-    fn prepare(&self, layer3: &Attachment) -> Result<()> {
-        let ifname = &self.request.ifname;
+    fn prepare(&self, link: &Link, layer3: &Attachment) -> Result<()> {
         let ipv6 = layer3.ips.iter().any(|ip| ip.address.is_ipv6());
         let _inside = self.netns.enter()?;
-        sysctl::set(&format!("net/ipv6/conf/{ifname}/accept_ra"), "0")?;
+        let parameters = sysctl::Group::open(format!("net/ipv6/conf/{}", self.request.ifname));
+        parameters.set("accept_ra", "0")?;
         if ipv6 {
-            sysctl::ensure(&format!("net/ipv6/conf/{ifname}/disable_ipv6"), "0")?;
-            sysctl::set(&format!("net/ipv6/conf/{ifname}/accept_dad"), "0")?;
-            sysctl::set(&format!("net/ipv6/conf/{ifname}/ndisc_notify"), "1")?;
+            if link.is_without_ipv6 {
+                parameters.set("disable_ipv6", "0")?;
+            }
+            parameters.set("accept_dad", "0")?;
+            parameters.set("ndisc_notify", "1")?;
         }
         Ok(())
     }
