@@ -48,6 +48,7 @@ impl Operation {
 pub struct Netlink {
     socket: Socket,
     sequence: u32,
+    buffer: Vec<u8>,
 }
 
 impl Netlink {
@@ -66,6 +67,7 @@ impl Netlink {
         Ok(Netlink {
             socket,
             sequence: 0,
+            buffer: Vec::new(),
         })
     }
 
@@ -90,7 +92,7 @@ impl Netlink {
         self.socket.send(&bytes, 0)?;
 
         let mut refused = None;
-        receive(&self.socket, |message| {
+        receive(&self.socket, &mut self.buffer, |message| {
             let index = message.sequence.wrapping_sub(first) as usize;
             let Some(operation) = operations.get(index).filter(|_| message.kind == ERROR) else {
                 return Ok(true);
@@ -147,7 +149,7 @@ impl Netlink {
         self.socket.send(&bytes, 0)?;
 
         let mut interrupted = false;
-        receive(&self.socket, |message| {
+        receive(&self.socket, &mut self.buffer, |message| {
             if message.sequence != sequence {
                 return Ok(true);
             }
@@ -172,21 +174,23 @@ impl Netlink {
     }
 }
 
-/// Receives messages for as long as `each` wants more.
+/// Receives messages into `buffer` for as long as `each` wants more.
 pub(crate) fn receive(
     socket: &Socket,
+    buffer: &mut Vec<u8>,
     mut each: impl FnMut(&Message<'_>) -> Result<bool>,
 ) -> Result<()> {
     // The kernel's own buffers for lists are at most this large.
-    let mut buffer = Vec::with_capacity(32 * 1024);
+    buffer.clear();
+    buffer.reserve(32 * 1024);
     loop {
         buffer.clear();
-        match socket.recv(&mut buffer, 0) {
+        match socket.recv(buffer, 0) {
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error.into()),
         }
-        for message in decode::messages(&buffer) {
+        for message in decode::messages(buffer) {
             if !each(&message)? {
                 return Ok(());
             }

@@ -111,7 +111,7 @@ impl Netfilter {
         let (bytes, last) = batch.finish();
         self.socket.send(&bytes, 0)?;
         let mut refusal = None;
-        receive(&self.socket, |message| {
+        receive(&self.socket, &mut Vec::new(), |message| {
             // Anything but an error message is what was asked for.
             let is_error = message.kind == ERROR;
             refusal = decode::refusal(message).filter(|_| is_error);
