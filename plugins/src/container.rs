@@ -123,15 +123,17 @@ impl<'a> Inside<'a> {
     fn prepare(&self, link: &Link, layer3: &Attachment) -> Result<()> {
         let ipv6 = layer3.ips.iter().any(|ip| ip.address.is_ipv6());
         let _inside = self.netns.enter()?;
-        let parameters = sysctl::Group::open(format!("net/ipv6/conf/{}", self.request.ifname));
-        parameters.set("accept_ra", "0")?;
-        if ipv6 {
-            if link.is_without_ipv6 {
-                parameters.set("disable_ipv6", "0")?;
-            }
-            parameters.set("accept_dad", "0")?;
-            parameters.set("ndisc_notify", "1")?;
+        let group = format!("net/ipv6/conf/{}", self.request.ifname);
+        if !ipv6 {
+            return Ok(sysctl::set(&format!("{group}/accept_ra"), "0")?);
         }
+        let parameters = sysctl::Group::open(group);
+        parameters.set("accept_ra", "0")?;
+        if link.is_without_ipv6 {
+            parameters.set("disable_ipv6", "0")?;
+        }
+        parameters.set("accept_dad", "0")?;
+        parameters.set("ndisc_notify", "1")?;
         Ok(())
     }
 
