@@ -7,30 +7,44 @@
 //! the CNI plugin over them. Places, templates and ranges are pure: they can be
 //! reasoned about anywhere.
 
+mod allocation;
+pub mod boot;
+mod clock;
 pub mod config;
+mod digest;
 mod error;
 pub mod family;
 mod field;
 mod host_local;
+mod index;
 pub mod lease;
+mod lease_file;
+mod local;
 mod lock;
 mod pattern;
 pub mod place;
 pub mod pool;
 pub mod range;
+pub mod record;
 pub mod requested;
+pub mod reservation;
 mod resolv_conf;
+mod shared;
+pub mod skips;
 pub mod store;
 pub mod template;
 
+pub use boot::Boot;
 pub use error::Error;
 pub use family::Family;
 pub use host_local::HostLocal;
 pub use lease::{Lease, Owner};
+pub use lease_file::Kept;
 pub use lock::Holder;
 pub use pattern::Pattern;
 pub use place::{Here, Location, Place};
 pub use pool::Pool;
 pub use range::{Range, RangeSet};
+pub use record::{Namespace, Record};
 pub use store::{LeaseDirectory, Leases};
 pub use template::{AddressTemplate, SubnetTemplate};

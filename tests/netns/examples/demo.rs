@@ -221,8 +221,10 @@ fn report_remains(container: &Container<'_>, before: &[Snapshot; 2]) -> bool {
 
 fn is_shared(key: &str) -> bool {
     let file = key.rsplit('/').next().unwrap_or_default();
-    let turns =
-        key.starts_with("file ") && (file == "lock" || file.starts_with("last_reserved_ip."));
+    let index = file == ".slash24" || key.contains("/.slash24/");
+    let turns = key.starts_with("file ")
+        && (file == "lock" || file.starts_with("last_reserved_ip."))
+        || index;
     let directory = key.ends_with("networks")
         || key.ends_with("results")
         || file == "frontend"
