@@ -3,7 +3,6 @@
 mod kept_back;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::place::{Here, Location};
 use crate::pool;
 use crate::range::{Bounds, Range, RangeSet};
 use crate::reservation::Reservations;
+use crate::route::{RouteKeys, RouteTemplate, address_at, read_address};
 use crate::store::{self, LeaseDirectory};
 use crate::template::{AddressTemplate, SubnetTemplate};
 
@@ -105,15 +105,6 @@ pub struct RangeTemplate {
     shared: SharedTemplate,
 }
 
-/// A route for every place.
-#[derive(Clone, Debug)]
-pub struct RouteTemplate {
-    key: String,
-    dst: SubnetTemplate,
-    gw: Option<AddressTemplate>,
-    metrics: RouteKeys,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Keys {
@@ -153,18 +144,6 @@ struct RangeKeys {
     gateway: String,
     exclude: Vec<String>,
     shared: Option<Value>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct RouteKeys {
-    dst: String,
-    gw: String,
-    mtu: u32,
-    advmss: u32,
-    priority: u32,
-    table: Option<u32>,
-    scope: Option<u8>,
 }
 
 impl Addressing {
@@ -294,48 +273,6 @@ impl RangeTemplate {
         };
         Range::new(&bounds).map_err(|e| e.at(&self.key))
     }
-}
-
-impl RouteTemplate {
-    fn read(index: usize, metrics: RouteKeys) -> Result<Self, Error> {
-        let key = format!("ipam.routes[{index}]");
-        Ok(RouteTemplate {
-            dst: SubnetTemplate::parse(&metrics.dst).map_err(|e| e.at(format!("{key}.dst")))?,
-            gw: read_address(&metrics.gw, || format!("{key}.gw"))?,
-            metrics,
-            key,
-        })
-    }
-
-    fn at(&self, here: &Here) -> Result<Route, Error> {
-        let set = |value: u32| Some(value).filter(|value| *value != 0);
-        let route = || {
-            Ok(Route {
-                dst: self.dst.at(here)?,
-                gw: address_at(self.gw.as_ref(), here)?,
-                mtu: set(self.metrics.mtu),
-                advmss: set(self.metrics.advmss),
-                priority: set(self.metrics.priority),
-                table: self.metrics.table,
-                scope: self.metrics.scope,
-            })
-        };
-        route().map_err(|e: Error| e.at(&self.key))
-    }
-}
-
-/// An empty address is none, as it is for the reference.
-fn read_address(text: &str, key: impl Fn() -> String) -> Result<Option<AddressTemplate>, Error> {
-    match text {
-        "" => Ok(None),
-        text => AddressTemplate::parse(text)
-            .map(Some)
-            .map_err(|e| e.at(key())),
-    }
-}
-
-fn address_at(template: Option<&AddressTemplate>, here: &Here) -> Result<Option<IpAddr>, Error> {
-    template.map(|template| template.at(here)).transpose()
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ pub enum Error {
     #[error("\"{0}\" is not an address with a prefix length such as 10.1.2.0/24 or fd00::/64")]
     NotSubnet(String),
     /// `CNI_ARGS` asks for something that is no address.
-    #[error("CNI_ARGS: IP={0} is not an address, with or without a prefix length")]
+    #[error("CNI_ARGS: {0} is not an address, with or without a prefix length")]
     BadArgs(String),
 
     /// No subnet in the configuration.
@@ -237,6 +237,34 @@ pub enum Error {
         family: Family,
         /// How many sets there are.
         sets: usize,
+    },
+    /// More addresses of a family than the protocol's version can tell.
+    #[error("cniVersion {version} has room for one {family} address, and there are {addresses}")]
+    TooManyAddresses {
+        /// The configuration's version.
+        version: Version,
+        /// The family.
+        family: Family,
+        /// How many there are.
+        addresses: usize,
+    },
+    /// A requested address that is in no configured subnet.
+    #[error(
+        "the requested address {0} has no prefix length, and no subnet of \"ipam.addresses\" has it"
+    )]
+    NoPrefix(IpAddr),
+    /// CHECK without the result of ADD.
+    #[error("\"prevResult\" is missing; CHECK compares with it")]
+    NoPrevResult,
+    /// CHECK: an address has another gateway than ADD gave it.
+    #[error("{address} had {} for a gateway, and would have {}", or_none(.found), or_none(.expected))]
+    GatewayDiffers {
+        /// The address.
+        address: IpAddr,
+        /// What the configuration says.
+        expected: Option<IpAddr>,
+        /// What `prevResult` says.
+        found: Option<IpAddr>,
     },
     /// A number of seconds that is no time.
     #[error("{0} is not a number of seconds")]
@@ -394,10 +422,16 @@ impl Error {
             | Error::RequestedReserved { .. }
             | Error::RequestedOwn(_)
             | Error::Held { .. } => code::ADDRESS_NOT_AVAILABLE,
-            Error::NoLease { .. } | Error::LeaseDiffers { .. } => code::CHECK_FAILED,
+            Error::NoLease { .. } | Error::LeaseDiffers { .. } | Error::GatewayDiffers { .. } => {
+                code::CHECK_FAILED
+            }
             _ => code::INVALID_CONFIG,
         }
     }
+}
+
+fn or_none(address: &Option<IpAddr>) -> String {
+    address.map_or_else(|| "none".to_owned(), |address| address.to_string())
 }
 
 fn held_by(holder: Option<&Holder>) -> String {

@@ -4,7 +4,8 @@
 //! A host's [`place`] and the [`template`]s of a configuration make the host's
 //! [`range`]s, and its [`pool`] is what a network gives addresses from; the
 //! [`store`] keeps who holds which, in the reference's files. [`HostLocal`] is
-//! the CNI plugin over them. Places, templates and ranges are pure: they can be
+//! the CNI plugin over them; [`Static`] is one for addresses that somebody else
+//! looks after. Places, templates and ranges are pure: they can be
 //! reasoned about anywhere.
 
 mod allocation;
@@ -29,8 +30,10 @@ pub mod record;
 pub mod requested;
 pub mod reservation;
 mod resolv_conf;
+pub mod route;
 mod shared;
 pub mod skips;
+mod static_addresses;
 pub mod store;
 pub mod template;
 
@@ -46,5 +49,6 @@ pub use place::{Here, Location, Place};
 pub use pool::Pool;
 pub use range::{Range, RangeSet};
 pub use record::{Namespace, Record};
+pub use static_addresses::Static;
 pub use store::{LeaseDirectory, Leases};
 pub use template::{AddressTemplate, SubnetTemplate};

@@ -253,6 +253,7 @@ impl Candidate<'_> {
             address: with_prefix(self.address, self.range.subnet.prefix())?,
             gateway: self.range.gateway,
             interface: None,
+            shared: self.range.shares(self.address),
         })
     }
 }

@@ -222,6 +222,8 @@ fn shared_addresses_have_many_holders() {
         json!({"subnet": "10.77.0.0/24", "rangeStart": "10.77.0.53", "rangeEnd": "10.77.0.53", "shared": true}),
     ] {
         let network = Network::new(ipam);
+        let result = network.run("ADD", "c1").unwrap();
+        assert_eq!(result["ips"][0]["shared"], true);
         for container in ["c1", "c2", "c3", "c2"] {
             assert_eq!(network.add(container).unwrap(), "10.77.0.53");
         }
