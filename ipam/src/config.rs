@@ -254,6 +254,11 @@ impl RangeTemplate {
         })
     }
 
+    /// Where in the configuration it stands.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// The range at a place.
     ///
     /// # Errors

@@ -114,6 +114,11 @@ impl AddressTemplate {
         &self.fields
     }
 
+    /// The number of the address with all fields zero.
+    pub fn literal(&self) -> u128 {
+        self.literal
+    }
+
     /// The address on this host.
     ///
     /// # Errors
