@@ -46,7 +46,7 @@ impl<'a> Allocation<'a> {
         let chosen: Result<Vec<Ip>, Error> = chosen.collect();
         match &chosen {
             Ok(_) => self.release_superseded(wanted)?,
-            Err(_) => self.undo(),
+            Err(error) => self.undo(error),
         }
         chosen
     }
@@ -266,7 +266,9 @@ impl<'a> Allocation<'a> {
         Ok(())
     }
 
-    fn undo(&mut self) {
+    fn undo(&mut self, error: &Error) {
+        // The search may have passed an address that it could not give.
+        self.leases.distrust_after(error);
         for address in &self.made {
             // The error that led here counts. What is left the next ADD or DEL
             // of the same owner finds.

@@ -126,6 +126,9 @@ fn gc(request: &Request) -> Result<(), Error> {
         return Ok(());
     };
     let all = leases.all()?;
+    // This looks at everything anyway, so the search may find again what it passed
+    // because it was the host's own then.
+    leases.search_anew()?;
     let holders = all
         .found
         .into_iter()

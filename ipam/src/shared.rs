@@ -29,6 +29,11 @@ impl Holders {
         Holders(folder.join(address.to_string()))
     }
 
+    /// Whether the address was ever shared and is still held.
+    pub(crate) fn are_any(&self) -> bool {
+        self.0.exists()
+    }
+
     /// What is kept of one holder.
     pub(crate) fn get(&self, owner: Owner<'_>) -> Result<Option<Kept>, Error> {
         let path = self.path(owner);

@@ -304,19 +304,18 @@ impl Leases {
     /// # Errors
     /// [`Error::Store`]; then there is no lease.
     pub fn reserve(&mut self, address: IpAddr, owner: Owner<'_>) -> Result<bool, Error> {
+        let reserved = self.try_reserve(address, owner);
+        reserved.inspect_err(|error| self.distrust_after(error))
+    }
+
+    fn try_reserve(&mut self, address: IpAddr, owner: Owner<'_>) -> Result<bool, Error> {
         let nobody = match self.look(address)? {
             Taken::Yes => return Ok(false),
             Taken::ByNobody(lease) => lease,
             Taken::No => None,
         };
         self.load_index()?;
-        if let Err(error) = self.make(address, owner) {
-            self.in_index(|index| {
-                index.search_anew();
-                Ok(())
-            })?;
-            return Err(error);
-        }
+        self.make(address, owner)?;
         self.in_index(|index| {
             if let Some(lease) = &nobody {
                 index.let_go(&lease.container, lease.ifname.as_deref(), address)?;
@@ -333,6 +332,11 @@ impl Leases {
     /// # Errors
     /// [`Error::Store`]; then the lease is as it was.
     pub fn confirm(&mut self, address: IpAddr, owner: Owner<'_>) -> Result<(), Error> {
+        let confirmed = self.try_confirm(address, owner);
+        confirmed.inspect_err(|error| self.distrust_after(error))
+    }
+
+    fn try_confirm(&mut self, address: IpAddr, owner: Owner<'_>) -> Result<(), Error> {
         let good = |kept: &Kept| self.is_current(kept) && kept.record == self.record();
         let holders = Holders::of(&self.shared, address);
         let shares = holders.get(owner)?;
@@ -375,23 +379,18 @@ impl Leases {
     /// # Errors
     /// [`Error::Store`]. That there is no such lease is none.
     pub fn release(&mut self, address: IpAddr, holder: &Lease) -> Result<(), Error> {
+        let released = self.try_release(address, holder);
+        released.inspect_err(|error| self.distrust_after(error))
+    }
+
+    fn try_release(&mut self, address: IpAddr, holder: &Lease) -> Result<(), Error> {
         self.load_index()?;
         let named = self.kept(address)?.map(|kept| kept.lease);
-        let mut freed = named.as_ref().is_none_or(|named| named.is_of(holder));
-        let holders = Holders::of(&self.shared, address);
-        let owner = holder.owner();
-        if let Some(owner) = owner {
-            let other = holders.another(owner, |kept| self.is_current(kept))?;
-            if let Some(other) = other.filter(|_| freed) {
-                self.hand_over(address, &other)?;
-                freed = false;
-            }
-        }
+        let is_named = named.as_ref().is_none_or(|named| named.is_of(holder));
+        let handed_over = self.leave(address, holder, is_named)?;
+        let freed = is_named && !handed_over;
         if freed {
             lease_file::remove(&self.path(address))?;
-        }
-        if let Some(owner) = owner {
-            holders.remove(owner)?;
         }
         let now = crate::clock::milliseconds();
         self.in_index(|index| {

@@ -52,6 +52,25 @@ impl Leases {
         Err(self.unindexable())
     }
 
+    /// Has the search for free addresses look at every address again.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn search_anew(&mut self) -> Result<(), Error> {
+        self.in_index(|index| {
+            index.search_anew();
+            Ok(())
+        })
+    }
+
+    /// Drops what is in memory of the index when a file could not be read or changed:
+    /// the two may have gone apart. What is on disk is used again if it is in step.
+    pub(crate) fn distrust_after(&mut self, error: &Error) {
+        if matches!(error, Error::Store { .. }) {
+            self.index = None;
+        }
+    }
+
     fn unindexable(&self) -> Error {
         Error::Unindexable(self.directory.clone())
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Leases, Taken, UNNAMED};
 use crate::Error;
-use crate::lease::Owner;
+use crate::lease::{Lease, Owner};
 use crate::lease_file::{self, Kept};
 use crate::shared::Holders;
 
@@ -15,6 +15,11 @@ impl Leases {
     /// # Errors
     /// [`Error::Store`]; then it does not hold it.
     pub fn share(&mut self, address: IpAddr, owner: Owner<'_>) -> Result<bool, Error> {
+        let shared = self.try_share(address, owner);
+        shared.inspect_err(|error| self.distrust_after(error))
+    }
+
+    fn try_share(&mut self, address: IpAddr, owner: Owner<'_>) -> Result<bool, Error> {
         let holders = Holders::of(&self.shared, address);
         let taken = match self.look(address)? {
             Taken::Yes => true,
@@ -53,8 +58,28 @@ impl Leases {
         Ok(Holders::of(&self.shared, address).get(owner)?.is_some())
     }
 
+    /// Removes one of an address's holders. When it `is_named` in the lease, that is
+    /// handed over to another; false when there is none.
+    pub(super) fn leave(
+        &self,
+        address: IpAddr,
+        holder: &Lease,
+        is_named: bool,
+    ) -> Result<bool, Error> {
+        let holders = Holders::of(&self.shared, address);
+        let Some(owner) = holder.owner().filter(|_| holders.are_any()) else {
+            return Ok(false);
+        };
+        let other = holders.another(owner, |kept| self.is_current(kept))?;
+        if let Some(other) = other.as_ref().filter(|_| is_named) {
+            self.hand_over(address, other)?;
+        }
+        holders.remove(owner)?;
+        Ok(other.is_some())
+    }
+
     /// Names another of its holders in a shared address's lease.
-    pub(super) fn hand_over(&self, address: IpAddr, to: &Kept) -> Result<(), Error> {
+    fn hand_over(&self, address: IpAddr, to: &Kept) -> Result<(), Error> {
         let unnamed = self.directory.join(UNNAMED);
         let Some(owner) = to.lease.owner() else {
             return Ok(());
