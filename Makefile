@@ -20,7 +20,7 @@ build: ## the executable, static and optimised
 	@ls -l $(SLASH24)
 
 demo: dependencies build ## two hosts, two networks, packets across, nothing left
-	SLASH24_BIN=$(SLASH24) cargo run -q -p slash24-netns --example demo
+	SLASH24_BIN=$(abspath $(SLASH24)) cargo run -q -p slash24-netns --example demo
 
 test: dependencies lint build unit netns ## everything that must hold
 
@@ -30,16 +30,18 @@ lint:
 
 unit:
 	cargo test --workspace --exclude slash24-netns
+	cargo test -p slash24-netns --doc
 
 netns:
-	SLASH24_BIN=$(SLASH24) cargo test -p slash24-netns
+	SLASH24_BIN=$(abspath $(SLASH24)) cargo test -p slash24-netns --test all
 
 bench: dependencies build ## measure against the reference, netavark and the floor (BENCH=--quick)
 	$(STATIC) cargo build --release --target $(HOST) -p slash24-benches
 	$(TARGET)/$(HOST)/release/bench $(BENCH)
 
-deny: ## licences, duplicates and sources of the dependencies (needs cargo-deny)
-	cargo deny check licenses bans sources
+deny: ## licences and sources of the dependencies (builds cargo-deny if it is missing)
+	@command -v cargo-deny >/dev/null || cargo install -q --locked cargo-deny@0.20.2
+	cargo deny check --hide-inclusion-graph licenses bans sources
 
 clean: ## remove what was built
 	cargo clean

@@ -29,7 +29,7 @@ pub(crate) fn measure(
     let measure = |contender: &Contender| {
         let mut memory = 0;
         for scenario in SCENARIOS {
-            let site = Site::new(programs, *contender, scenario, serial.container()?)?;
+            let site = Site::new(programs, *contender, scenario, serial.resident()?)?;
             let container = serial.container()?;
             for verb in [Verb::Add, Verb::Del] {
                 let calls = site.calls(verb, &container).into_iter();

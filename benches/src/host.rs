@@ -92,7 +92,7 @@ impl Host {
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) id: String,
-    /// The last byte of a static address; 2 to 251.
+    /// The last byte of a static address.
     pub(crate) number: u8,
     pub(crate) path: PathBuf,
     namespace: File,
@@ -100,7 +100,7 @@ pub(crate) struct Container {
 
 impl Container {
     /// Leaves the calling thread where it was.
-    pub(crate) fn new(serial: usize) -> Result<Self> {
+    pub(crate) fn new(serial: usize, number: u8) -> Result<Self> {
         let home = here()?;
         let id = format!("bench{serial:06}");
         let path = directory("containers")?.join(&id);
@@ -116,7 +116,6 @@ impl Container {
         )
         .doing(|| path.display().to_string())?;
         enter(&home)?;
-        let number = (serial % 250) as u8 + 2;
         Ok(Self {
             id,
             number,

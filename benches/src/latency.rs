@@ -32,9 +32,17 @@ pub(crate) type Latencies = BTreeMap<Contender, Times>;
 pub(crate) struct Serial(usize);
 
 impl Serial {
+    /// For those who assign addresses themselves, numbers come round again
+    /// when nobody has them any more.
     pub(crate) fn container(&mut self) -> Result<Container> {
         self.0 += 1;
-        Container::new(self.0)
+        Container::new(self.0, (self.0 % 250) as u8 + 2)
+    }
+
+    /// One that stays attached, so its number must not come round.
+    pub(crate) fn resident(&mut self) -> Result<Container> {
+        self.0 += 1;
+        Container::new(self.0, 254)
     }
 }
 
@@ -52,7 +60,7 @@ pub(crate) fn measure(
             programs,
             *contender,
             scenario,
-            serial.container()?,
+            serial.resident()?,
         )?);
     }
     let mut latencies = Latencies::new();

@@ -42,7 +42,7 @@ pub(crate) fn measure(
             programs,
             *contender,
             TYPICAL,
-            serial.container()?,
+            serial.resident()?,
         )?);
     }
     let mut rounds: BTreeMap<Contender, Vec<[f64; 3]>> = BTreeMap::new();

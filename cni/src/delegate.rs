@@ -90,18 +90,32 @@ fn is_this_executable(metadata: &Metadata) -> bool {
 /// # Errors
 /// The delegate's own failure, or that it could not be called.
 pub fn add(call: &Call<'_>, name: &str) -> Result<Attachment, Failure> {
-    let version = call.request.config.version;
     match find(call, name)? {
-        Found::Own(plugin) => {
-            let attachment = plugin.add(call)?;
-            Ok(attachment.carried_by(version)?.into_owned())
-        }
+        Found::Own(plugin) => add_own(call, plugin),
         Found::File(file) => {
             let added = execute(&file, Command::Add, call.request)
-                .and_then(|stdout| Ok(read_result(&stdout, version, name)?));
+                .and_then(|stdout| Ok(read_result(&stdout, call.request.config.version, name)?));
             added.inspect_err(|_| drop(execute(&file, Command::Del, call.request)))
         }
     }
+}
+
+/// As [`add`], if the plugin is in this executable.
+///
+/// # Errors
+/// The delegate's own failure, or that there is no such plugin.
+pub fn add_if_own(call: &Call<'_>, name: &str) -> Result<Option<Attachment>, Failure> {
+    match find(call, name)? {
+        Found::Own(plugin) => add_own(call, plugin).map(Some),
+        Found::File(_) => Ok(None),
+    }
+}
+
+fn add_own(call: &Call<'_>, plugin: &dyn Plugin) -> Result<Attachment, Failure> {
+    let attachment = plugin.add(call)?;
+    Ok(attachment
+        .carried_by(call.request.config.version)?
+        .into_owned())
 }
 
 /// Delegates the request's own verb, one that has no result.

@@ -1,36 +1,46 @@
 //! The environment variables that carry a call's parameters.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Environment variables as a value, so that a call can be answered, or passed
 /// on to a delegate, without touching the process's own.
 #[derive(Clone, Debug, Default)]
-pub struct Environment(Vec<(OsString, OsString)>);
+pub struct Environment {
+    /// What is set here, over the process's variables if those count.
+    set: Vec<(OsString, OsString)>,
+    of_process: bool,
+}
 
 impl Environment {
-    /// The process's own variables.
+    /// The process's own variables. They are only copied for a delegate that is
+    /// executed.
     pub fn of_process() -> Self {
-        Environment(std::env::vars_os().collect())
+        Environment {
+            set: Vec::new(),
+            of_process: true,
+        }
     }
 
     /// From pairs of name and value.
     pub fn from_pairs<K: Into<OsString>, V: Into<OsString>>(
         pairs: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
-        Environment(
-            pairs
+        Environment {
+            set: pairs
                 .into_iter()
                 .map(|(k, v)| (k.into(), v.into()))
                 .collect(),
-        )
+            of_process: false,
+        }
     }
 
     /// The value of `name`, if it is set to anything.
-    pub fn get(&self, name: &str) -> Option<&OsStr> {
-        let set = self.0.iter().find(|(key, _)| key == name);
-        set.map(|(_, value)| value.as_os_str())
-            .filter(|value| !value.is_empty())
+    pub fn get(&self, name: &str) -> Option<OsString> {
+        let here = self.set.iter().find(|(key, _)| key == name);
+        let here = here.map(|(_, value)| value.clone());
+        let value = here.or_else(|| std::env::var_os(name).filter(|_| self.of_process));
+        value.filter(|value| !value.is_empty())
     }
 
     /// As [`Environment::get`], for variables that are text; bytes that are not
@@ -42,20 +52,24 @@ impl Environment {
 
     /// Sets `name`.
     pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
-        self.0.retain(|(key, _)| key != name);
-        self.0.push((name.into(), value.into()));
+        self.set.retain(|(key, _)| key != name);
+        self.set.push((name.into(), value.into()));
     }
 
-    /// Every variable.
-    pub fn pairs(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
-        self.0.iter().map(|(k, v)| (k.as_os_str(), v.as_os_str()))
+    /// Every variable; of two with the same name the later counts.
+    pub fn pairs(&self) -> impl Iterator<Item = (OsString, OsString)> {
+        let process = self.of_process.then(std::env::vars_os);
+        process
+            .into_iter()
+            .flatten()
+            .chain(self.set.iter().cloned())
     }
 
     /// `CNI_PATH` as directories; relative ones are left out, as a plugin's
     /// working directory is anybody's guess.
     pub(crate) fn path(&self) -> Vec<PathBuf> {
         let path = self.get("CNI_PATH").unwrap_or_default();
-        std::env::split_paths(path)
+        std::env::split_paths(&path)
             .filter(|dir| dir.is_absolute())
             .collect()
     }

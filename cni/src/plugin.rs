@@ -56,13 +56,6 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Whether the IPAM plugin is one of ours and will be called in this process.
-    /// Ours need no interface to allocate for; others may (`dhcp` does).
-    pub fn ipam_is_own(&self) -> bool {
-        let own = |name| delegate::find(self, name).is_ok_and(|found| found.is_own());
-        self.request.config.ipam_type().is_some_and(own)
-    }
-
     /// Has the IPAM plugin allocate addresses. Without `ipam.type` there are none.
     ///
     /// # Errors
@@ -71,6 +64,18 @@ impl Call<'_> {
         match self.request.config.ipam_type() {
             Some(name) => delegate::add(self, name),
             None => Ok(Attachment::default()),
+        }
+    }
+
+    /// As [`Call::ipam_add`], if the IPAM plugin is in this executable; it then needs
+    /// no interface to allocate for, as others may (`dhcp` does).
+    ///
+    /// # Errors
+    /// The IPAM plugin's own failure, or that there is no such plugin.
+    pub fn ipam_add_if_own(&self) -> Result<Option<Attachment>, Failure> {
+        match self.request.config.ipam_type() {
+            Some(name) => delegate::add_if_own(self, name),
+            None => Ok(None),
         }
     }
 

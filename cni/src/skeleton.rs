@@ -36,7 +36,8 @@ pub fn run(plugin: &dyn Plugin, plugins: Plugins) -> u8 {
     print_panics();
     let env = Environment::of_process();
     let output = answer(plugin, plugins, &env, || {
-        let mut bytes = Vec::new();
+        // Most configurations fit, and are then read by two system calls.
+        let mut bytes = Vec::with_capacity(4096);
         io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
     });
     let _ = io::stderr().write_all(&output.stderr);
@@ -146,5 +147,120 @@ fn about(plugin: &dyn Plugin) -> Output {
     Output {
         stderr: text.into_bytes(),
         ..Output::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::Attachment;
+
+    /// Fails at ADD in the way that the container's id says.
+    struct Faulty;
+
+    impl Plugin for Faulty {
+        fn name(&self) -> &'static str {
+            "faulty"
+        }
+        fn add(&self, call: &Call<'_>) -> Result<Attachment, Failure> {
+            match call.request.container_id.as_str() {
+                "panics" => panic!("the index is {}", 7),
+                "fails" => Err(Failure::new(code::TRY_AGAIN, "later").with_details("busy")),
+                _ => Ok(Attachment::default()),
+            }
+        }
+        fn del(&self, _: &Call<'_>) -> Result<(), Failure> {
+            Ok(())
+        }
+        fn check(&self, _: &Call<'_>) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    fn call(command: &str, container: &str, version: &str) -> (u8, Value) {
+        let env = Environment::from_pairs([
+            ("CNI_COMMAND", command),
+            ("CNI_CONTAINERID", container),
+            ("CNI_IFNAME", "eth0"),
+            ("CNI_NETNS", "/run/netns/c"),
+            ("CNI_PATH", "/opt/cni/bin"),
+        ]);
+        let stdin = json!({"cniVersion": version, "name": "n", "type": "faulty"});
+        let output = answer(&Faulty, &[], &env, || Ok(stdin.to_string().into_bytes()));
+        let printed = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (output.status, printed)
+    }
+
+    #[test]
+    fn a_panic_is_an_error_object() {
+        let (status, error) = call("ADD", "panics", "1.0.0");
+        assert_eq!(status, 1);
+        assert_eq!(error["code"], code::INTERNAL);
+        assert_eq!(error["cniVersion"], "1.0.0");
+        let message = error["msg"].as_str().unwrap();
+        assert!(message.contains("the index is 7"), "{message}");
+    }
+
+    #[test]
+    fn failures_are_printed_in_the_version_of_the_configuration() {
+        let (status, error) = call("ADD", "fails", "0.4.0");
+        assert_eq!(status, 1);
+        let expected =
+            json!({"cniVersion": "0.4.0", "code": 11, "msg": "later", "details": "busy"});
+        assert_eq!(error, expected);
+    }
+
+    #[test]
+    fn each_verb_needs_the_version_that_brought_it() {
+        for (verb, too_old, since) in [
+            ("CHECK", "0.3.1", "0.4.0"),
+            ("GC", "1.0.0", "1.1.0"),
+            ("STATUS", "1.0.0", "1.1.0"),
+        ] {
+            let (status, error) = call(verb, "c", too_old);
+            assert_eq!(
+                (status, &error["code"]),
+                (1, &json!(code::INCOMPATIBLE_VERSION)),
+                "{verb}"
+            );
+            assert_eq!(call(verb, "c", since), (0, Value::Null), "{verb}");
+        }
+    }
+
+    #[test]
+    fn versions_and_about_need_no_input() {
+        let unread = || -> io::Result<Vec<u8>> { panic!("standard input must not be read") };
+        let env = Environment::from_pairs([("CNI_COMMAND", "VERSION")]);
+        let output = answer(&Faulty, &[], &env, unread);
+        let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            printed["supportedVersions"].as_array().unwrap().len(),
+            Version::ALL.len()
+        );
+        let output = answer(&Faulty, &[], &Environment::default(), unread);
+        assert_eq!((output.status, output.stdout.len()), (0, 0));
+        assert!(output.stderr.starts_with(b"CNI faulty plugin v"));
+    }
+
+    #[test]
+    fn bad_variables_are_named() {
+        let (status, error) = call("ADD", "../etc", "1.0.0");
+        assert_eq!(
+            (status, &error["code"]),
+            (1, &json!(code::INVALID_ENVIRONMENT))
+        );
+        assert!(
+            error["msg"]
+                .as_str()
+                .unwrap()
+                .contains("CNI_CONTAINERID=\"../etc\"")
+        );
+        let (status, error) = call("PUT", "c", "1.0.0");
+        assert_eq!(
+            (status, &error["code"]),
+            (1, &json!(code::INVALID_ENVIRONMENT))
+        );
     }
 }

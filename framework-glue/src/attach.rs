@@ -44,7 +44,8 @@ struct Known {
 /// container was on before is not detached by that.
 ///
 /// # Errors
-/// Which network failed and why, with what could not be undone in the details.
+/// Which network failed and why, with what could not be undone in the details;
+/// or that an interface leads to another network already.
 pub fn attach(
     runtime: &Runtime,
     container: &Container,
@@ -52,6 +53,7 @@ pub fn attach(
 ) -> Result<Vec<Attached>, Error> {
     let _alone = runtime.cache.lock_container(&container.id)?;
     let before = runtime.cache.attachments(Some(&container.id))?;
+    refuse_taken_interfaces(&before, planned)?;
     let is_new = |one: &Planned| {
         let is_it = |cached: &Cached| one.is(&cached.network, &cached.parameters.ifname);
         !before
@@ -85,6 +87,25 @@ pub fn attach(
     Ok(attached)
 }
 
+/// An ADD would fail, and there are plugins whose DEL then removes the interface
+/// of that name, whoever made it.
+fn refuse_taken_interfaces(before: &[Cached], planned: &[Planned]) -> Result<(), Error> {
+    for one in planned {
+        let is_taken = |cached: &&Cached| {
+            cached.parameters.ifname == one.parameters.ifname && cached.network != one.network.name
+        };
+        if let Some(other) = before.iter().find(is_taken) {
+            return Err(Error::InterfaceTaken {
+                network: one.network.name.clone(),
+                container: one.parameters.container_id.clone(),
+                ifname: one.parameters.ifname.clone(),
+                other: other.network.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Detaches a container from every network that the cache knows it to be on, the
 /// last interface first, by the configurations of the time of ADD. When the
 /// cache knows none, what is `planned` today is detached.
@@ -92,13 +113,15 @@ pub fn attach(
 /// Goes on when a network fails; that one stays in the cache.
 ///
 /// # Errors
-/// The first network that failed and why, with the others in the details.
-pub fn detach(
+/// The first network that failed and why, with the others in the details; or
+/// that of `planned`.
+pub fn detach<E: From<Error>>(
     runtime: &Runtime,
     container: &Container,
-    planned: impl FnOnce() -> Result<Vec<Planned>, Error>,
-) -> Result<Vec<Attached>, Error> {
-    let _alone = runtime.cache.lock_container(&container.id)?;
+    planned: impl FnOnce() -> Result<Vec<Planned>, E>,
+) -> Result<Vec<Attached>, E> {
+    let alone = runtime.cache.lock_container(&container.id);
+    let _alone = alone.map_err(Error::from)?;
     let mut known = known(runtime, container)?;
     if known.is_empty() {
         known.extend(planned()?.into_iter().map(Known::from));
@@ -116,7 +139,8 @@ pub fn detach(
             (Err(_), Some(_)) => {}
         }
     }
-    failed.map_or(Ok(detached), Err)
+    detached.reverse();
+    failed.map_or(Ok(detached), |error| Err(error.into()))
 }
 
 /// Checks that a container is on every network that is `planned`, and that every

@@ -84,6 +84,20 @@ pub enum Error {
         /// What failed.
         failure: Failure,
     },
+    /// The container is on other networks than its task lists.
+    #[error(
+        "network \"{network}\" would be {ifname} of container \"{container}\", which has {ifname} on network \"{other}\"; detach it first"
+    )]
+    InterfaceTaken {
+        /// The network that the task lists.
+        network: String,
+        /// The container.
+        container: String,
+        /// The interface.
+        ifname: String,
+        /// The network that it leads to.
+        other: String,
+    },
     /// The container has no such attachment.
     #[error("container \"{container}\" is not attached to any network, as far as {} knows", .cache.display())]
     NotAttached {

@@ -117,7 +117,11 @@ impl Host {
     }
 
     fn detach(&self) -> Result<Vec<Attached>, Error> {
-        detach(&self.runtime, &self.container, || Ok(Vec::new()))
+        detach(
+            &self.runtime,
+            &self.container,
+            || Ok::<_, Error>(Vec::new()),
+        )
     }
 
     /// The calls since the last time.
@@ -212,6 +216,19 @@ fn what_was_attached_before_is_not_detached_by_a_failure() {
 }
 
 #[test]
+fn an_interface_leads_to_one_network() {
+    let host = Host::new("taken");
+    host.attach(&["a", "b"]).unwrap();
+    host.calls();
+    let error = host.attach(&["a", "no-add"]).unwrap_err().to_string();
+    assert!(
+        error.contains("\"no-add\" would be eth1") && error.contains("on network \"b\""),
+        "{error}"
+    );
+    assert!(host.calls().is_empty());
+}
+
+#[test]
 fn detaching_goes_by_the_cache() {
     let host = Host::new("cache");
     host.attach(&["a", "no-del", "b"]).unwrap();
@@ -234,7 +251,7 @@ fn detaching_without_a_cache_goes_by_the_task() {
     host.calls();
     fs::remove_dir_all(host.dir.path().join("cache")).unwrap();
     assert_eq!(host.detach().unwrap(), []);
-    let planned = || Ok(host.planned(&["a", "b"]));
+    let planned = || Ok::<_, Error>(host.planned(&["a", "b"]));
     detach(&host.runtime, &host.container, planned).unwrap();
     assert_eq!(host.calls(), ["DEL b eth1", "DEL a eth0"]);
 }

@@ -27,15 +27,15 @@ pub mod sysctl;
 pub use address::add_address;
 pub use error::Error;
 pub use link::{
-    BridgePort, Link, Macvlan, MacvlanMode, VethPair, attach_port, create_bridge, create_macvlan,
-    create_veth, delete_link, generate_no_addresses, set_alias, set_hairpin, set_mac, set_mtu,
+    BridgePort, Link, Macvlan, MacvlanMode, VethPair, attach_port, bring_up, create_bridge,
+    create_macvlan, create_veth, delete_link, generate_no_addresses, set_hairpin, set_mac, set_mtu,
     set_promiscuous, set_state,
 };
 pub use mac::Mac;
 pub use netlink::{Netlink, Operation};
 pub use netns::{Entered, Netns};
 pub use nix::errno::Errno;
-pub use removal::remove_link;
+pub use removal::{OtherEnd, remove_link};
 pub use route::{NextHop, RouteEntry, add_route};
 
 pub use address::{Address, delete_address};

@@ -48,6 +48,7 @@ impl Operation {
 pub struct Netlink {
     socket: Socket,
     sequence: u32,
+    buffer: Vec<u8>,
 }
 
 impl Netlink {
@@ -66,6 +67,7 @@ impl Netlink {
         Ok(Netlink {
             socket,
             sequence: 0,
+            buffer: Vec::new(),
         })
     }
 
@@ -90,7 +92,7 @@ impl Netlink {
         self.socket.send(&bytes, 0)?;
 
         let mut refused = None;
-        self.receive(|message| {
+        receive(&self.socket, &mut self.buffer, |message| {
             let index = message.sequence.wrapping_sub(first) as usize;
             let Some(operation) = operations.get(index).filter(|_| message.kind == ERROR) else {
                 return Ok(true);
@@ -147,7 +149,7 @@ impl Netlink {
         self.socket.send(&bytes, 0)?;
 
         let mut interrupted = false;
-        self.receive(|message| {
+        receive(&self.socket, &mut self.buffer, |message| {
             if message.sequence != sequence {
                 return Ok(true);
             }
@@ -170,22 +172,27 @@ impl Netlink {
         })?;
         Ok(interrupted)
     }
+}
 
-    /// Receives messages for as long as `each` wants more.
-    fn receive(&self, mut each: impl FnMut(&Message<'_>) -> Result<bool>) -> Result<()> {
-        // The kernel's own buffers for lists are at most this large.
-        let mut buffer = Vec::with_capacity(32 * 1024);
-        loop {
-            buffer.clear();
-            match self.socket.recv(&mut buffer, 0) {
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error.into()),
-            }
-            for message in decode::messages(&buffer) {
-                if !each(&message)? {
-                    return Ok(());
-                }
+/// Receives messages into `buffer` for as long as `each` wants more.
+pub(crate) fn receive(
+    socket: &Socket,
+    buffer: &mut Vec<u8>,
+    mut each: impl FnMut(&Message<'_>) -> Result<bool>,
+) -> Result<()> {
+    // The kernel's own buffers for lists are at most this large.
+    buffer.clear();
+    buffer.reserve(32 * 1024);
+    loop {
+        buffer.clear();
+        match socket.recv(buffer, 0) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.into()),
+        }
+        for message in decode::messages(buffer) {
+            if !each(&message)? {
+                return Ok(());
             }
         }
     }

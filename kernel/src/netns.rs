@@ -17,6 +17,8 @@ const OWN: &str = "/proc/thread-self/ns/net";
 #[derive(Debug)]
 pub struct Netns {
     file: File,
+    /// The namespace that the thread was in when this one was opened.
+    home: File,
     path: PathBuf,
 }
 
@@ -37,6 +39,7 @@ impl Netns {
         match is_namespace {
             true => Ok(Netns {
                 file,
+                home: File::open(OWN)?,
                 path: path.to_owned(),
             }),
             false => Err(not("it is an ordinary file".into())),
@@ -48,21 +51,21 @@ impl Netns {
         &self.path
     }
 
-    /// Whether the calling thread is in it.
+    /// Whether it is the one that the thread was in when it was opened.
     ///
     /// # Errors
     /// [`Error::Socket`] when the kernel does not say.
-    pub fn is_current(&self) -> Result<bool> {
-        let (this, own) = (self.file.metadata()?, std::fs::metadata(OWN)?);
-        Ok((this.dev(), this.ino()) == (own.dev(), own.ino()))
+    pub fn is_home(&self) -> Result<bool> {
+        let (this, home) = (self.file.metadata()?, self.home.metadata()?);
+        Ok((this.dev(), this.ino()) == (home.dev(), home.ino()))
     }
 
-    /// Moves the calling thread into the namespace until the value is dropped.
+    /// Moves the calling thread into the namespace until the value is dropped; then
+    /// it goes back to where it was when the namespace was opened.
     ///
     /// # Errors
     /// [`Error::NotNetns`] when it is a namespace of another kind.
-    pub fn enter(&self) -> Result<Entered> {
-        let home = File::open(OWN)?;
+    pub fn enter(&self) -> Result<Entered<'_>> {
         setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| Error::NotNetns {
             path: self.path.clone(),
             why: match errno {
@@ -70,7 +73,7 @@ impl Netns {
                 other => other.desc().to_owned(),
             },
         })?;
-        Ok(Entered { home })
+        Ok(Entered { home: &self.home })
     }
 
     /// The descriptor, for messages that name a namespace by it.
@@ -81,13 +84,13 @@ impl Netns {
 
 /// The time during which the thread is in another namespace.
 #[must_use = "the thread goes back as soon as this is dropped"]
-pub struct Entered {
-    home: File,
+pub struct Entered<'a> {
+    home: &'a File,
 }
 
-impl Drop for Entered {
+impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        if setns(&self.home, CloneFlags::CLONE_NEWNET).is_err() {
+        if setns(self.home, CloneFlags::CLONE_NEWNET).is_err() {
             // Going on in the wrong namespace would do to a container what was
             // meant for the host.
             std::process::abort();

@@ -5,39 +5,58 @@
 //! process makes the request, and the caller goes on when the kernel announces
 //! that the link is gone, after which nothing can fail any more.
 
+use std::io;
 use std::os::fd::AsFd;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::LinkMessage;
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::decode::{self, u32_at};
 use crate::netlink::{ACK, REQUEST, encode};
 use crate::raw::fork_child;
-use crate::{Netlink, Result, delete_link};
+use crate::{Netlink, Netns, Result, delete_link};
 
 /// `RTNLGRP_LINK`, `RTM_DELLINK` (linux/rtnetlink.h).
 const GROUP_LINK: u32 = 1;
 const DELETED: u16 = 17;
 
+/// The other end of a virtual cable, which goes with the link.
+#[derive(Clone, Copy)]
+pub struct OtherEnd<'a> {
+    /// Where it is.
+    pub netns: &'a Netns,
+    /// Its number there.
+    pub index: u32,
+}
+
 /// Deletes a link of the thread's namespace and returns as soon as it is gone. If
 /// the child fails or dies before that, or no child can be had, the link is
 /// deleted by the caller itself, which also finds out why it could not be.
 ///
+/// Where there is an `other_end`, its end is waited for: a container's namespace
+/// announces little, while on the host everybody hears of every link.
+///
 /// # Errors
 /// [`Error::Refused`](crate::Error::Refused). A link that is gone already is none.
-pub fn remove_link(index: u32) -> Result<()> {
-    match remove_by_child(index) {
+pub fn remove_link(index: u32, other_end: Option<OtherEnd<'_>>) -> Result<()> {
+    match remove_by_child(index, other_end) {
         Ok(true) => Ok(()),
         Ok(false) | Err(_) => Netlink::open()?.apply(&[delete_link(index)]),
     }
 }
 
 /// Returns whether the link's end was announced.
-fn remove_by_child(index: u32) -> std::io::Result<bool> {
+fn remove_by_child(index: u32, other_end: Option<OtherEnd<'_>>) -> Result<bool> {
     // All is prepared before the fork: the child must not allocate.
-    let mut announcements = Socket::new(NETLINK_ROUTE)?;
+    let mut announcements = {
+        let _inside = other_end.map(|end| end.netns.enter()).transpose()?;
+        Socket::new(NETLINK_ROUTE)?
+    };
+    // Without an address of its own a socket is taken for the kernel's and hears
+    // nothing.
     announcements.bind_auto()?;
     announcements.add_membership(GROUP_LINK)?;
     let requests = Socket::new(NETLINK_ROUTE)?;
@@ -50,7 +69,8 @@ fn remove_by_child(index: u32) -> std::io::Result<bool> {
         REQUEST | ACK,
         1,
     );
-    let (child_lives, held_by_child) = nix::unistd::pipe()?;
+    let (child_lives, held_by_child) =
+        nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
 
     fork_child(|| {
         // The runtime waits for the end of the plugin's output, not of this child.
@@ -58,17 +78,23 @@ fn remove_by_child(index: u32) -> std::io::Result<bool> {
             let _ = crate::raw::close(descriptor);
         }
         i32::from(requests.send(&request, 0).is_err())
-    })?;
+    })
+    .map_err(io::Error::from)?;
     drop(held_by_child);
     drop(requests);
-    wait_for_end(&announcements, child_lives.as_fd(), index)
+    let announced = other_end.map_or(index, |end| end.index);
+    Ok(wait_for_end(
+        &announcements,
+        child_lives.as_fd(),
+        announced,
+    )?)
 }
 
 fn wait_for_end(
     announcements: &Socket,
     child_lives: std::os::fd::BorrowedFd<'_>,
     index: u32,
-) -> std::io::Result<bool> {
+) -> io::Result<bool> {
     let mut buffer = Vec::with_capacity(32 * 1024);
     loop {
         let mut waiting = [

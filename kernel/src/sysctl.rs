@@ -1,7 +1,11 @@
 //! Kernel parameters of the network namespace that the thread is in.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 
 use crate::{Error, Result};
 
@@ -12,19 +16,16 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Sysctl`].
 pub fn set(name: &str, value: &str) -> Result<()> {
-    let path = format!("/proc/sys/{name}");
-    let error = match fs::write(&path, value) {
-        Ok(()) => return Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => error,
-    };
-    match has(name, value) {
-        true => Ok(()),
-        false => Err(Error::Sysctl {
-            name: name.to_owned(),
-            value: value.to_owned(),
-            error,
-        }),
+    let file = OpenOptions::new().write(true).open(path(name));
+    match file.and_then(|mut file| file.write_all(value.as_bytes())) {
+        Err(error) if error.kind() != ErrorKind::NotFound && !has(name, value) => {
+            Err(Error::Sysctl {
+                name: name.to_owned(),
+                value: value.to_owned(),
+                error,
+            })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -40,6 +41,50 @@ pub fn ensure(name: &str, value: &str) -> Result<()> {
     }
 }
 
+fn path(name: &str) -> String {
+    format!("/proc/sys/{name}")
+}
+
 fn has(name: &str, value: &str) -> bool {
-    fs::read_to_string(format!("/proc/sys/{name}")).is_ok_and(|found| found.trim() == value)
+    let mut found = [0; 32];
+    let read = File::open(path(name)).and_then(|mut file| file.read(&mut found));
+    read.is_ok_and(|length| found[..length].trim_ascii() == value.as_bytes())
+}
+
+/// The parameters of one interface, such as `net/ipv6/conf/eth0`.
+///
+/// The way there is gone once: on a host with many containers it passes the
+/// `eth0` of every other namespace that the kernel remembers.
+pub struct Group {
+    name: String,
+    directory: Option<OwnedFd>,
+}
+
+impl Group {
+    /// The parameters below `name`. When there are none, because the kernel is
+    /// without IPv6, setting them does nothing.
+    pub fn open(name: String) -> Self {
+        let directory = File::open(path(&name)).ok().map(OwnedFd::from);
+        Group { name, directory }
+    }
+
+    /// Sets a parameter of the group, as [`set`].
+    ///
+    /// # Errors
+    /// [`Error::Sysctl`].
+    pub fn set(&self, parameter: &str, value: &str) -> Result<()> {
+        let Some(directory) = &self.directory else {
+            return Ok(());
+        };
+        let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let opened = openat(directory.as_fd(), parameter, flags, Mode::empty());
+        match opened
+            .map(File::from)
+            .map(|mut file| file.write_all(value.as_bytes()))
+        {
+            Ok(Ok(())) => Ok(()),
+            // The long way knows what may be passed over, and what to say.
+            _ => set(&format!("{}/{parameter}", self.name), value),
+        }
+    }
 }

@@ -24,7 +24,7 @@ impl<'a> Inside<'a> {
     pub(crate) fn open(request: &'a Request, identity: &'a Identity) -> Result<Self> {
         let path = request.netns.as_deref().unwrap_or(Path::new(""));
         let netns = Netns::open(path)?;
-        if !request.own_netns_allowed && netns.is_current()? {
+        if !request.own_netns_allowed && netns.is_home()? {
             return Err(kernel::Error::OwnNetns(path.to_owned()).into());
         }
         Inside::of(netns, request, identity)
@@ -42,7 +42,7 @@ impl<'a> Inside<'a> {
         else {
             return Ok(None);
         };
-        if !request.own_netns_allowed && netns.is_current()? {
+        if !request.own_netns_allowed && netns.is_home()? {
             return Ok(None);
         }
         match Inside::of(netns, request, identity) {
@@ -105,11 +105,12 @@ impl<'a> Inside<'a> {
             expected: ifname.clone(),
             found: "none of that name".into(),
         })?;
-        self.prepare(layer3)?;
-        let mut operations = vec![kernel::set_alias(link.index, &self.identity.alias)];
+        self.prepare(&link, layer3)?;
         let nets = layer3.ips.iter().map(|ip| ip.address);
-        operations.extend(nets.map(|net| kernel::add_address(link.index, net)));
-        operations.push(kernel::set_state(link.index, true));
+        let mut operations: Vec<_> = nets
+            .map(|net| kernel::add_address(link.index, net))
+            .collect();
+        operations.push(kernel::bring_up(link.index, &self.identity.alias));
         operations.extend(routes::operations(layer3, ifname, link.index));
         self.netlink.apply(&operations)?;
         Ok(link)
@@ -119,16 +120,17 @@ impl<'a> Inside<'a> {
     /// nobody asked for, so they are refused before the interface can hear one.
     /// Addresses are unique because they are leased, the link-local one because the
     /// hardware address follows from a lease: nothing has to be found out first.
-    fn prepare(&self, layer3: &Attachment) -> Result<()> {
-        let ifname = &self.request.ifname;
+    fn prepare(&self, link: &Link, layer3: &Attachment) -> Result<()> {
         let ipv6 = layer3.ips.iter().any(|ip| ip.address.is_ipv6());
         let _inside = self.netns.enter()?;
-        sysctl::set(&format!("net/ipv4/conf/{ifname}/arp_notify"), "1")?;
-        sysctl::set(&format!("net/ipv6/conf/{ifname}/accept_ra"), "0")?;
+        let parameters = sysctl::Group::open(format!("net/ipv6/conf/{}", self.request.ifname));
+        parameters.set("accept_ra", "0")?;
         if ipv6 {
-            sysctl::ensure(&format!("net/ipv6/conf/{ifname}/disable_ipv6"), "0")?;
-            sysctl::set(&format!("net/ipv6/conf/{ifname}/accept_dad"), "0")?;
-            sysctl::set(&format!("net/ipv6/conf/{ifname}/ndisc_notify"), "1")?;
+            if link.is_without_ipv6 {
+                parameters.set("disable_ipv6", "0")?;
+            }
+            parameters.set("accept_dad", "0")?;
+            parameters.set("ndisc_notify", "1")?;
         }
         Ok(())
     }
@@ -156,7 +158,7 @@ impl<'a> Inside<'a> {
             return Ok(());
         }
         let _inside = self.netns.enter()?;
-        removal::remove(self.request, link.index)
+        removal::remove(self.request, link.index, None)
     }
 
     /// Whether a veth's other end, on the host, was made for another attachment.

@@ -10,8 +10,7 @@ use crate::{Result, routes};
 /// Has the IPAM plugin allocate.
 pub(crate) fn take<'a>(call: &Call<'a>, undo: &mut Undo<'a>) -> Result<Attachment> {
     let lease = call.ipam_add()?;
-    let call = *call;
-    undo.push(move || call.ipam_undo());
+    give_back(call, undo);
     Ok(lease)
 }
 
@@ -19,7 +18,16 @@ pub(crate) fn take<'a>(call: &Call<'a>, undo: &mut Undo<'a>) -> Result<Attachmen
 /// ours: then a full range leaves no trace, and the hardware address can follow
 /// from the lease. Others (`dhcp`) speak through the interface.
 pub(crate) fn take_early<'a>(call: &Call<'a>, undo: &mut Undo<'a>) -> Result<Option<Attachment>> {
-    call.ipam_is_own().then(|| take(call, undo)).transpose()
+    let lease = call.ipam_add_if_own()?;
+    if lease.is_some() {
+        give_back(call, undo);
+    }
+    Ok(lease)
+}
+
+fn give_back<'a>(call: &Call<'a>, undo: &mut Undo<'a>) {
+    let call = *call;
+    undo.push(move || call.ipam_undo());
 }
 
 /// The hardware address of the container's interface when none is asked for.

@@ -88,6 +88,15 @@ impl Keys {
         })
     }
 
+    /// The connection to where the link below is.
+    fn outside<'n>(&self, inside: &'n mut Inside<'_>, host: &'n mut Netlink) -> &'n mut Netlink {
+        if self.link_in_container {
+            inside.netlink()
+        } else {
+            host
+        }
+    }
+
     /// Where the link below is, for messages.
     fn place(&self) -> &'static str {
         if self.link_in_container {
@@ -105,11 +114,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let identity = Identity::of(request);
     let mut inside = Inside::open(request, &identity)?;
     let mut host = Netlink::open()?;
-    let outside = if keys.link_in_container {
-        inside.netlink()
-    } else {
-        &mut host
-    };
+    let outside = keys.outside(&mut inside, &mut host);
     let master = find_master(outside, &keys)?;
     inside.make_room("macvlan")?;
 
@@ -126,11 +131,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         broadcast_queue: keys.broadcast_queue,
         container: (!keys.link_in_container).then(|| inside.netns().descriptor()),
     };
-    let outside = if keys.link_in_container {
-        inside.netlink()
-    } else {
-        &mut host
-    };
+    let outside = keys.outside(&mut inside, &mut host);
     outside.apply(&[kernel::create_macvlan(&link)])?;
     undo.push(|| remove(request, &identity));
     let lease = match early {
@@ -138,6 +139,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         None => lease::take(call, &mut undo)?,
     };
     let link = inside.configure(&lease)?;
+    inside.announce(&link)?;
     undo.keep();
     Ok(lease::result(
         request,
@@ -211,11 +213,7 @@ fn check_link(request: &Request) -> Result<()> {
         return Ok(());
     }
     let mut host = Netlink::open()?;
-    let outside = if keys.link_in_container {
-        inside.netlink()
-    } else {
-        &mut host
-    };
+    let outside = keys.outside(&mut inside, &mut host);
     let master = find_master(outside, &keys)?;
     let name = |index: Option<u32>| format!("link number {}", index.unwrap_or(0));
     let what = format!("link below {}", link.name);

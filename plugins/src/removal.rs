@@ -1,7 +1,7 @@
 //! Removing an attachment's link.
 
 use cni::Request;
-use kernel::{Netlink, delete_link};
+use kernel::{Netlink, OtherEnd, delete_link};
 use serde::Deserialize;
 
 use crate::Result;
@@ -20,10 +20,10 @@ impl Default for Keys {
 
 /// Removes a link of the thread's namespace; returns when it is gone, or with
 /// `"asyncDelete": false` when the kernel has forgotten it.
-pub(crate) fn remove(request: &Request, link: u32) -> Result<()> {
+pub(crate) fn remove(request: &Request, link: u32, other_end: Option<OtherEnd<'_>>) -> Result<()> {
     let keys: Keys = request.config.read()?;
     match keys.async_delete {
-        true => Ok(kernel::remove_link(link)?),
+        true => Ok(kernel::remove_link(link, other_end)?),
         false => Ok(Netlink::open()?.apply(&[delete_link(link)])?),
     }
 }

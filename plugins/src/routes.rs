@@ -19,7 +19,7 @@ pub(crate) fn operations<'a>(
         dst: network(route.dst),
         next_hops: vec![NextHop {
             link,
-            gateway: route.gw.or_else(|| gateway(layer3, route.dst.is_ipv4())),
+            gateway: route.gw.or_else(|| default_gateway(layer3, route)),
         }],
         priority: metric(route, ifname),
         table: route.table,
@@ -35,10 +35,14 @@ fn network(net: IpNetwork) -> IpNetwork {
     IpNetwork::new(net.network(), net.prefix()).unwrap_or(net)
 }
 
-/// The gateway of the first address of a family: where routes without one go.
-fn gateway(layer3: &Attachment, ipv4: bool) -> Option<IpAddr> {
-    let gateways = layer3.ips.iter().filter_map(|ip| ip.gateway);
-    gateways.into_iter().find(|ip| ip.is_ipv4() == ipv4)
+/// Where a route without a next hop goes: to the gateway of the first address of
+/// its family; but not if its scope says that the destination is on the link.
+fn default_gateway(layer3: &Attachment, route: &Route) -> Option<IpAddr> {
+    /// `RT_SCOPE_LINK` (linux/rtnetlink.h); those above reach even less far.
+    const LINK: u8 = 253;
+    let mut gateways = layer3.ips.iter().filter_map(|ip| ip.gateway);
+    let gateway = gateways.find(|ip| ip.is_ipv4() == route.dst.is_ipv4());
+    gateway.filter(|_| route.scope.is_none_or(|scope| scope < LINK))
 }
 
 /// The metric of a route that names none: the number in the interface's name, so

@@ -1,9 +1,15 @@
 //! The one executable: every plugin by its own name, and the command line by the
 //! name `slash24`.
 //!
-//! Called as a plugin it does nothing before that plugin runs; see `plugins`.
+//! Called as a plugin it does nothing before that plugin runs: the name is looked
+//! up, and [`cni::skeleton`] takes over. A runtime waits for every microsecond.
 
+mod cli;
+mod containers;
+mod error;
+mod install;
 mod registry;
+mod tables;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,16 +18,17 @@ use std::process::ExitCode;
 use cni::{Failure, Version, code};
 
 fn main() -> ExitCode {
-    let name = called_as(std::env::args_os().next());
+    let mut arguments = std::env::args_os();
+    let name = called_as(arguments.next());
     if let Some(plugin) = registry::find(&name) {
         return ExitCode::from(cni::skeleton::run(plugin, registry::PLUGINS));
     }
-    let arguments = std::env::args_os().len() > 1;
-    if !arguments && std::env::var_os("CNI_COMMAND").is_some() {
+    // A person gives arguments; a runtime gives none.
+    if arguments.next().is_none() && std::env::var_os("CNI_COMMAND").is_some() {
         println!("{}", unknown_plugin(&name).to_json(Version::V1_1_0));
         return ExitCode::FAILURE;
     }
-    ExitCode::SUCCESS
+    cli::run()
 }
 
 /// The file name of `argv[0]`.
@@ -36,6 +43,6 @@ fn unknown_plugin(name: &str) -> Failure {
     let known = registry::names().join(", ");
     Failure::new(
         code::INVALID_CONFIG,
-        format!("\"{name}\" is none of this executable's plugins: {known}"),
+        format!("\"{name}\" is none of the plugins in this executable: {known}"),
     )
 }

@@ -1,5 +1,6 @@
 //! Changing and deleting links.
 
+use netlink_packet_core::{DefaultNla, Emitable};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkMessage,
@@ -8,6 +9,9 @@ use nix::errno::Errno;
 use rtnetlink::{LinkBridgePort, LinkMessageBuilder, LinkUnspec};
 
 use crate::{Mac, Operation};
+
+/// `AF_INET` (linux/socket.h), as the kind of an attribute.
+const AF_INET: u16 = 2;
 
 fn set(message: LinkMessage, doing: String) -> Operation {
     Operation::new(RouteNetlinkMessage::SetLink(message), 0, doing)
@@ -82,14 +86,26 @@ pub fn set_mac(index: u32, mac: Mac) -> Operation {
     )
 }
 
-/// Writes something on a link (`ip link` shows it); at most 255 bytes.
-pub fn set_alias(index: u32, alias: &str) -> Operation {
-    let alias = LinkAttribute::IfAlias(alias.to_owned());
-    let link = LinkUnspec::new_with_index(index).append_extra_attribute(alias);
-    set(
-        link.build(),
-        format!("set the alias of link number {index}"),
-    )
+/// Sets a container's interface up, writes on it whose it is, and has it announce
+/// a hardware address that it is given from then on ([`set_mac`]).
+pub fn bring_up(index: u32, alias: &str) -> Operation {
+    /// `IFLA_INET_CONF` (linux/if_link.h) and `IPV4_DEVCONF_ARP_NOTIFY` (linux/ip.h).
+    const INET_CONF: u16 = 1;
+    const ARP_NOTIFY: u16 = 22;
+    let arp_notify = DefaultNla::new(ARP_NOTIFY, 1_u32.to_ne_bytes().to_vec());
+    let conf = DefaultNla::new(INET_CONF, emitted(&arp_notify));
+    let inet = AfSpecUnspec::Other(DefaultNla::new(AF_INET, emitted(&conf)));
+    let link = LinkUnspec::new_with_index(index)
+        .up()
+        .append_extra_attribute(LinkAttribute::IfAlias(alias.to_owned()))
+        .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![inet]));
+    set(link.build(), format!("set link number {index} up"))
+}
+
+fn emitted(attribute: &DefaultNla) -> Vec<u8> {
+    let mut bytes = vec![0; attribute.buffer_len()];
+    attribute.emit(&mut bytes);
+    bytes
 }
 
 /// Sets a link's MTU.

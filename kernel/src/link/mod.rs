@@ -9,7 +9,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use nix::errno::Errno;
 
 pub use change::{
-    BridgePort, attach_port, delete_link, generate_no_addresses, set_alias, set_hairpin, set_mac,
+    BridgePort, attach_port, bring_up, delete_link, generate_no_addresses, set_hairpin, set_mac,
     set_mtu, set_promiscuous, set_state,
 };
 pub use create::{Macvlan, MacvlanMode, VethPair, create_bridge, create_macvlan, create_veth};
@@ -26,6 +26,8 @@ const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_INET6_CONF: u16 = 2;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_STATE: u16 = 1;
@@ -60,6 +62,8 @@ pub struct Link {
     pub controller: Option<u32>,
     /// Whether it is a bridge's port that lets frames pass.
     pub is_forwarding: bool,
+    /// Whether IPv6 is turned off on it.
+    pub is_without_ipv6: bool,
     /// The link below it (macvlan) or at its other end (veth), by its number in
     /// the namespace where that is.
     pub lower: Option<u32>,
@@ -85,6 +89,7 @@ impl Link {
                 IFLA_MASTER => link.controller = u32_at(value, 0),
                 IFLA_IFALIAS => link.alias = text(value),
                 IFLA_LINKINFO => link.read_info(value),
+                IFLA_AF_SPEC => link.is_without_ipv6 = is_without_ipv6(value),
                 _ => {}
             }
         }
@@ -104,6 +109,20 @@ impl Link {
             }
         }
     }
+}
+
+/// `IFLA_INET6_CONF` is an array of numbers in the order of linux/ipv6.h.
+fn is_without_ipv6(families: &[u8]) -> bool {
+    const AF_INET6: u16 = 10;
+    const DISABLE_IPV6: usize = 26;
+    let of = |bytes, wanted| {
+        attributes(bytes)
+            .find(|(kind, _)| *kind == wanted)
+            .map(|(_, value)| value)
+    };
+    let conf = of(families, AF_INET6).and_then(|inet6| of(inet6, IFLA_INET6_CONF));
+    conf.and_then(|conf| u32_at(conf, 4 * DISABLE_IPV6))
+        .is_some_and(|off| off != 0)
 }
 
 impl Netlink {

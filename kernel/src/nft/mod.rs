@@ -12,6 +12,7 @@ use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 use nix::errno::Errno;
 
 use crate::decode::{self, ERROR};
+use crate::netlink::receive;
 use crate::{Error, Result};
 use message::{Batch, Expression, Verdict};
 
@@ -34,17 +35,17 @@ pub fn masquerade(network: &str, subnet: IpNetwork) -> Result<()> {
     let doing = format!("masquerade {subnet} of network {network}");
     let mut filter = Netfilter::open()?;
     if filter
-        .commit(message::ask_for_chain(TABLE, &chain), &doing)?
+        .commit(message::ask_for_chain(TABLE, &chain))?
         .is_none()
     {
         return Ok(());
     }
     // Declaring again what is there makes the closing process wait 8 ms and more
     // for an RCU grace period, so the table is only declared when it is missing.
-    let mut refused = filter.commit(masquerade_batch(&chain, subnet, false), &doing)?;
+    let mut refused = filter.commit(masquerade_batch(&chain, subnet, false))?;
     if matches!(refused, Some((Errno::ENOENT, _))) {
         // A new connection: the answers to the rest of that batch are still to come.
-        refused = Netfilter::open()?.commit(masquerade_batch(&chain, subnet, true), &doing)?;
+        refused = Netfilter::open()?.commit(masquerade_batch(&chain, subnet, true))?;
     }
     match refused {
         // Another process was first: a batch is carried out as a whole or not at
@@ -106,30 +107,16 @@ impl Netfilter {
     }
 
     /// Sends a batch and returns the first refusal, if there is one.
-    fn commit(&mut self, batch: Batch, doing: &str) -> Result<Option<(Errno, String)>> {
+    fn commit(&mut self, batch: Batch) -> Result<Option<(Errno, String)>> {
         let (bytes, last) = batch.finish();
         self.socket.send(&bytes, 0)?;
-        let mut buffer = Vec::with_capacity(16 * 1024);
-        loop {
-            buffer.clear();
-            match self.socket.recv(&mut buffer, 0) {
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error.into()),
-            }
-            for message in decode::messages(&buffer) {
-                if message.kind != ERROR {
-                    // What was asked for is there.
-                    return Ok(None);
-                }
-                let refusal = decode::refusal(&message);
-                if refusal.is_some() || message.sequence == last {
-                    return Ok(refusal);
-                }
-            }
-            if decode::messages(&buffer).next().is_none() {
-                return Err(Error::Garbled(doing.to_owned()));
-            }
-        }
+        let mut refusal = None;
+        receive(&self.socket, &mut Vec::new(), |message| {
+            // Anything but an error message is what was asked for.
+            let is_error = message.kind == ERROR;
+            refusal = decode::refusal(message).filter(|_| is_error);
+            Ok(is_error && refusal.is_none() && message.sequence != last)
+        })?;
+        Ok(refusal)
     }
 }

@@ -80,7 +80,7 @@ fn remove_if_unused(name: &str) -> kernel::Result<()> {
         return Ok(());
     };
     match host.ports(bridge.index)?.is_empty() {
-        true => kernel::remove_link(bridge.index),
+        true => kernel::remove_link(bridge.index, None),
         false => Ok(()),
     }
 }

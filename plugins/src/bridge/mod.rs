@@ -9,7 +9,7 @@ mod keys;
 
 use cni::{Attachment, Call, Failure, Interface, Plugin, Request};
 use ipnetwork::IpNetwork;
-use kernel::{Link, Mac, Netlink, VethPair, nft};
+use kernel::{Link, Mac, Netlink, Netns, OtherEnd, VethPair, nft};
 
 use crate::attachment::{Identity, requested_mac};
 use crate::container::Inside;
@@ -48,8 +48,6 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let mut inside = Inside::open(request, &identity)?;
     let mut host = Netlink::open()?;
     let found = device::find(&mut host, &keys)?;
-    // What an ADD that was killed has left, or one that is repeated.
-    remove_leftover(&mut host, &identity)?;
     inside.make_room("veth")?;
 
     let mut undo = Undo::default();
@@ -174,7 +172,16 @@ fn lay_cable<'a>(
         bridge: bridge.index,
         alias: &identity.alias,
     };
-    host.apply(&[kernel::create_veth(pair)])?;
+    let create = [kernel::create_veth(pair)];
+    match host.apply(&create) {
+        // What an ADD that was killed, or that is repeated, has left. The container's
+        // end is not what is in the way: that has been looked at.
+        Err(error) if error.errno() == Some(kernel::Errno::EEXIST) => {
+            remove_leftover(host, identity)?;
+            host.apply(&create)?;
+        }
+        created => created?,
+    }
     undo.push(move || remove_host_link(identity));
     host.apply(&[
         kernel::generate_no_addresses(name),
@@ -209,7 +216,7 @@ fn remove_leftover(host: &mut Netlink, identity: &Identity) -> Result<()> {
 
 fn remove_host_link(identity: &Identity) -> kernel::Result<()> {
     match Netlink::open()?.link(&identity.host_link)? {
-        Some(link) if !identity.is_anothers(&link) => kernel::remove_link(link.index),
+        Some(link) if !identity.is_anothers(&link) => kernel::remove_link(link.index, None),
         _ => Ok(()),
     }
 }
@@ -221,7 +228,15 @@ fn remove_links(request: &Request) -> Result<()> {
     let identity = Identity::of(request);
     let mut host = Netlink::open()?;
     match host.link(&identity.host_link)? {
-        Some(link) if !identity.is_anothers(&link) => return removal::remove(request, link.index),
+        Some(link) if !identity.is_anothers(&link) => {
+            let netns = request
+                .netns
+                .as_deref()
+                .and_then(|path| Netns::open(path).ok());
+            let other_end = netns.as_ref().zip(link.lower);
+            let other_end = other_end.map(|(netns, index)| OtherEnd { netns, index });
+            return removal::remove(request, link.index, other_end);
+        }
         _ => {}
     }
     match Inside::open_if_there(request, &identity)? {

@@ -26,6 +26,7 @@ const STATE: [&str; 1] = ["/var/lib/cni"];
 fn main() -> ExitCode {
     netns::become_root();
     let fabric = Fabric::new();
+    fabric.router(&["192.0.2.1/24", "2001:db8::1/64"]);
     let hosts = [(20, 11), (21, 12)].map(|(rack, slot)| machine(&fabric, rack, slot));
     let containers = [0, 1].map(|at| hosts[at].container(["web-a", "web-b"][at]));
 
@@ -67,11 +68,7 @@ fn machine(fabric: &Fabric, rack: u8, slot: u8) -> Host {
     let host = Host::new(&format!("r{rack}-s{slot}"));
     let (v4, v6) = (format!("192.0.2.{slot}"), format!("2001:db8::{slot:x}"));
     fabric.join(&host, "eth0", &[&format!("{v4}/24"), &format!("{v6}/64")]);
-    fabric.router(&[
-        "192.0.2.1/24",
-        "2001:db8::1/64",
-        &format!("172.{rack}.{slot}.1/24"),
-    ]);
+    fabric.router(&[&format!("172.{rack}.{slot}.1/24")]);
     fabric.route(&format!("10.{rack}.{slot}.0/24"), &v4);
     fabric.route(&format!("fd00:24:{rack:x}:{slot:x}::/64"), &v6);
     host.default_route(&["192.0.2.1"]);
@@ -188,48 +185,35 @@ fn remains(container: &Container<'_>) -> [Snapshot; 2] {
     ]
 }
 
-/// Compares with before. The bridge is the host's, not the container's: it stays, with the router's
-/// address, for the next one; so do the files by which host-local takes turns.
+/// Compares with before: links, leases and cached results on the host, and all there is in the
+/// container. The bridge is not the container's but the host's, and stays for the next one.
 fn report_remains(container: &Container<'_>, before: &[Snapshot; 2]) -> bool {
     let [host_before, inside_before] = before;
     let [host_after, inside_after] = remains(container);
     let inside = inside_before.diff(&inside_after);
+    let new = |key: &&str| !host_before.keys().any(|old| old == *key);
     let left: Vec<_> = host_after
         .keys()
-        .filter(|key| !host_before.keys().any(|old| old == *key))
+        .filter(new)
+        .filter(|key| is_of_attachment(key))
         .collect();
-    let (shared, own): (Vec<_>, Vec<_>) = left.into_iter().partition(|key| is_shared(key));
+    let (id, host) = (container.id(), container.host().name());
+    println!("  {id}: left in the container: {}", or_nothing(&inside));
+    println!("  {id}: left on {host}: {}", or_nothing(&left.join(", ")));
     println!(
-        "  {}: in the container: {}",
-        container.id(),
-        or_nothing(&inside)
+        "  {host} keeps back0 {} for its next container",
+        container.host().addresses("back0").join("  ")
     );
-    println!(
-        "  {}: on {}, of this container: {}",
-        container.id(),
-        container.host().name(),
-        or_nothing(&own.join(", "))
-    );
-    println!(
-        "  {}: on {}, of the host: {}",
-        container.id(),
-        container.host().name(),
-        or_nothing(&shared.join(", "))
-    );
-    inside.is_empty() && own.is_empty()
+    inside.is_empty() && left.is_empty()
 }
 
-fn is_shared(key: &str) -> bool {
-    let file = key.rsplit('/').next().unwrap_or_default();
-    let index = file == ".slash24" || key.contains("/.slash24/");
-    let turns = key.starts_with("file ")
-        && (file == "lock" || file.starts_with("last_reserved_ip."))
-        || index;
-    let directory = key.ends_with("networks")
-        || key.ends_with("results")
-        || file == "frontend"
-        || file == "backend";
-    key.contains("back0") || turns || directory
+/// Whether a thing on the host was made for one attachment. The files by which host-local takes
+/// turns are the network's.
+fn is_of_attachment(key: &str) -> bool {
+    let name = key.rsplit('/').next().unwrap_or_default();
+    let index = key.contains("/.slash24/") && name == "index";
+    let takes_turns = name == "lock" || name.starts_with("last_reserved_ip.") || index;
+    (key.starts_with("link ") && key != "link back0") || (key.starts_with("file ") && !takes_turns)
 }
 
 fn or_nothing(text: &str) -> &str {

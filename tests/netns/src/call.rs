@@ -96,6 +96,7 @@ fn executable() -> PathBuf {
 pub struct Call<'h> {
     host: &'h Host,
     program: PathBuf,
+    arguments: Vec<OsString>,
     env: BTreeMap<String, OsString>,
     stdin: String,
 }
@@ -115,6 +116,7 @@ impl<'h> Call<'h> {
         Self {
             host,
             program: directory.join(name),
+            arguments: Vec::new(),
             env,
             stdin: String::new(),
         }
@@ -126,6 +128,14 @@ impl<'h> Call<'h> {
         self.env("CNI_CONTAINERID", container.id())
             .env("CNI_NETNS", container.netns())
             .env("CNI_IFNAME", interface)
+    }
+
+    /// Adds arguments, for the command line; plugins have none.
+    #[must_use]
+    pub fn arguments<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments
+            .extend(arguments.into_iter().map(|one| one.as_ref().to_owned()));
+        self
     }
 
     /// Sets an environment variable.
@@ -186,8 +196,9 @@ impl<'h> Call<'h> {
             .expect("a child can be waited for");
         Outcome {
             call: format!(
-                "{} with {:?} and {}",
+                "{} {:?} with {:?} and {}",
                 self.program.display(),
+                self.arguments,
                 self.env,
                 self.stdin
             ),
@@ -201,6 +212,7 @@ impl<'h> Call<'h> {
     /// Starts the plugin and gives it its configuration.
     pub fn start(&self) -> Child {
         let mut command = Command::new(&self.program);
+        command.args(&self.arguments);
         command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")

@@ -14,7 +14,7 @@ const PACKAGES: [(&str, &str); 4] = [
 /// Runs a program in the namespaces of the calling thread and returns whatever came of it.
 pub(crate) fn run(program: &str, args: &[&str], stdin: &str) -> Output {
     let mut command = Command::new(program);
-    // Nagios-style minimal environments leave out /usr/sbin, where Debian puts ip and nft.
+    // Users other than root often have no /usr/sbin in PATH, where Debian puts ip and nft.
     let path = std::env::var("PATH").unwrap_or_default();
     command
         .args(args)

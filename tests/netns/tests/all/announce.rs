@@ -108,9 +108,14 @@ fn forwards_at_once() {
 fn neighbours_learn(config: Config) {
     let (fabric, host) = on_fabric();
     let config = config(Family::Dual, json!({}));
-    add(&host.container("first"), &config);
+    let first = host.container("first");
+    add(&first, &config);
     match on_bridge(&config) {
-        true => learns(&host, "br0", &host, &config),
+        true => {
+            // A new bridge forgets its neighbours when it gets its carrier.
+            host.wait_for_carrier("br0");
+            learns(&host, "br0", &host, &config);
+        }
         false => learns(&fabric, "fabric", &host, &config),
     }
 }

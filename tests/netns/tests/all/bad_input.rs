@@ -47,364 +47,312 @@ impl<'c> Caller<'c> {
     }
 }
 
+const fn case(
+    name: &'static str,
+    code: u64,
+    says: &'static [&'static str],
+    call: for<'c> fn(&Caller<'c>) -> Call<'c>,
+) -> Case {
+    Case {
+        name,
+        code,
+        says,
+        call,
+    }
+}
+
 const CASES: &[Case] = &[
     // What is not a configuration.
-    Case {
-        name: "json/empty",
-        code: 6,
-        says: &["JSON"],
-        call: |w| w.text(""),
-    },
-    Case {
-        name: "json/truncated",
-        code: 6,
-        says: &["JSON"],
-        call: |w| w.text(r#"{"name": "n", "#),
-    },
-    Case {
-        name: "json/not-an-object",
-        code: 6,
-        says: &[],
-        call: |w| w.text("[1, 2]"),
-    },
-    Case {
-        name: "json/not-text",
-        code: 6,
-        says: &["JSON"],
-        call: |w| w.text("\u{0}\u{1}"),
-    },
+    case("json/empty", 6, &["JSON"], |w| w.text("")),
+    case("json/truncated", 6, &["JSON"], |w| {
+        w.text(r#"{"name": "n", "#)
+    }),
+    case("json/not-an-object", 6, &[], |w| w.text("[1, 2]")),
+    case("json/not-text", 6, &["JSON"], |w| w.text("\u{0}\u{1}")),
     // Its name and version.
-    Case {
-        name: "version/unknown",
-        code: 1,
-        says: &["cniVersion", "9.9.9", "1.1.0"],
-        call: |w| w.bridge(json!({"cniVersion": "9.9.9"})),
-    },
-    Case {
-        name: "version/check-too-old",
-        code: 1,
-        says: &["CHECK", "0.4.0", "0.3.1"],
-        call: |w| {
+    case(
+        "version/unknown",
+        1,
+        &["cniVersion", "9.9.9", "1.1.0"],
+        |w| w.bridge(json!({"cniVersion": "9.9.9"})),
+    ),
+    case(
+        "version/check-too-old",
+        1,
+        &["CHECK", "0.4.0", "0.3.1"],
+        |w| {
             w.bridge(json!({"cniVersion": "0.3.1"}))
                 .env("CNI_COMMAND", "CHECK")
         },
-    },
-    Case {
-        name: "version/gc-too-old",
-        code: 1,
-        says: &["GC", "1.1.0", "1.0.0"],
-        call: |w| w.bridge(json!({})).env("CNI_COMMAND", "GC"),
-    },
-    Case {
-        name: "name/missing",
-        code: 7,
-        says: &["name"],
-        call: |w| w.bridge(json!({"name": null})),
-    },
-    Case {
-        name: "name/with-a-slash",
-        code: 7,
-        says: &["name", "../n"],
-        call: |w| w.bridge(json!({"name": "../n"})),
-    },
-    Case {
-        name: "ipam/unknown-type",
-        code: 7,
-        says: &["no-such-ipam", "/run/plugins"],
-        call: |w| w.ipam(json!({"type": "no-such-ipam"})),
-    },
-    Case {
-        name: "ipam/type-with-a-slash",
-        code: 7,
-        says: &["../host-local"],
-        call: |w| w.ipam(json!({"type": "../host-local"})),
-    },
+    ),
+    case("version/gc-too-old", 1, &["GC", "1.1.0", "1.0.0"], |w| {
+        w.bridge(json!({})).env("CNI_COMMAND", "GC")
+    }),
+    case("name/missing", 7, &["name"], |w| {
+        w.bridge(json!({"name": null}))
+    }),
+    case("name/with-a-slash", 7, &["name", "../n"], |w| {
+        w.bridge(json!({"name": "../n"}))
+    }),
+    case(
+        "ipam/unknown-type",
+        7,
+        &["no-such-ipam", "/run/plugins"],
+        |w| w.ipam(json!({"type": "no-such-ipam"})),
+    ),
+    case("ipam/type-with-a-slash", 7, &["../host-local"], |w| {
+        w.ipam(json!({"type": "../host-local"}))
+    }),
     // Wrong types.
-    Case {
-        name: "type/mtu",
-        code: 6,
-        says: &["mtu", "large"],
-        call: |w| w.bridge(json!({"mtu": "large"})),
-    },
-    Case {
-        name: "type/isGateway",
-        code: 6,
-        says: &["isGateway", "yes"],
-        call: |w| w.bridge(json!({"isGateway": "yes"})),
-    },
-    Case {
-        name: "type/bridge",
-        code: 6,
-        says: &["bridge", "7"],
-        call: |w| w.bridge(json!({"bridge": 7})),
-    },
-    Case {
-        name: "type/ranges",
-        code: 6,
-        says: &["ipam.ranges"],
-        call: |w| w.ipam(json!({"type": "host-local", "ranges": "10.0.0.0/8"})),
-    },
-    Case {
-        name: "type/master",
-        code: 6,
-        says: &["master", "0"],
-        call: |w| w.macvlan(json!({"master": 0})),
-    },
+    case("type/mtu", 6, &["mtu", "large"], |w| {
+        w.bridge(json!({"mtu": "large"}))
+    }),
+    case("type/isGateway", 6, &["isGateway", "yes"], |w| {
+        w.bridge(json!({"isGateway": "yes"}))
+    }),
+    case("type/bridge", 6, &["bridge", "7"], |w| {
+        w.bridge(json!({"bridge": 7}))
+    }),
+    case("type/ranges", 6, &["ipam.ranges"], |w| {
+        w.ipam(json!({"type": "host-local", "ranges": "10.0.0.0/8"}))
+    }),
+    case("type/master", 6, &["master", "0"], |w| {
+        w.macvlan(json!({"master": 0}))
+    }),
     // The environment.
-    Case {
-        name: "env/command",
-        code: 4,
-        says: &["CNI_COMMAND", "ADDD"],
-        call: |w| w.bridge(json!({})).env("CNI_COMMAND", "ADDD"),
-    },
-    Case {
-        name: "env/container-id-missing",
-        code: 4,
-        says: &["CNI_CONTAINERID"],
-        call: |w| w.bridge(json!({})).env("CNI_CONTAINERID", ""),
-    },
-    Case {
-        name: "env/container-id-with-a-slash",
-        code: 4,
-        says: &["CNI_CONTAINERID", "a/b"],
-        call: |w| w.bridge(json!({})).env("CNI_CONTAINERID", "a/b"),
-    },
-    Case {
-        name: "env/container-id-begins-with-a-dot",
-        code: 4,
-        says: &["CNI_CONTAINERID", ".."],
-        call: |w| w.bridge(json!({})).env("CNI_CONTAINERID", ".."),
-    },
-    Case {
-        name: "env/interface-missing",
-        code: 4,
-        says: &["CNI_IFNAME"],
-        call: |w| w.bridge(json!({})).env("CNI_IFNAME", ""),
-    },
-    Case {
-        name: "env/interface-too-long",
-        code: 4,
-        says: &["CNI_IFNAME", "sixteen-bytes-xx", "15"],
-        call: |w| w.bridge(json!({})).env("CNI_IFNAME", "sixteen-bytes-xx"),
-    },
-    Case {
-        name: "env/interface-with-a-slash",
-        code: 4,
-        says: &["CNI_IFNAME", "eth/0"],
-        call: |w| w.bridge(json!({})).env("CNI_IFNAME", "eth/0"),
-    },
-    Case {
-        name: "env/interface-is-a-dot",
-        code: 4,
-        says: &["CNI_IFNAME"],
-        call: |w| w.bridge(json!({})).env("CNI_IFNAME", "."),
-    },
-    Case {
-        name: "env/netns-missing",
-        code: 4,
-        says: &["CNI_NETNS"],
-        call: |w| w.bridge(json!({})).env("CNI_NETNS", ""),
-    },
-    Case {
-        name: "env/netns-does-not-exist",
-        code: 4,
-        says: &["CNI_NETNS", "/run/netns/nobody"],
-        call: |w| w.bridge(json!({})).env("CNI_NETNS", "/run/netns/nobody"),
-    },
-    Case {
-        name: "env/netns-is-a-file",
-        code: 4,
-        says: &["CNI_NETNS", "/etc/passwd"],
-        call: |w| w.bridge(json!({})).env("CNI_NETNS", "/etc/passwd"),
-    },
-    Case {
-        name: "env/netns-is-the-hosts",
-        code: 8,
-        says: &["CNI_NETNS", "/proc/self/ns/net"],
-        call: |w| w.macvlan(json!({})).env("CNI_NETNS", "/proc/self/ns/net"),
-    },
+    case("env/command", 4, &["CNI_COMMAND", "ADDD"], |w| {
+        w.bridge(json!({})).env("CNI_COMMAND", "ADDD")
+    }),
+    case("env/container-id-missing", 4, &["CNI_CONTAINERID"], |w| {
+        w.bridge(json!({})).env("CNI_CONTAINERID", "")
+    }),
+    case(
+        "env/container-id-with-a-slash",
+        4,
+        &["CNI_CONTAINERID", "a/b"],
+        |w| w.bridge(json!({})).env("CNI_CONTAINERID", "a/b"),
+    ),
+    case(
+        "env/container-id-begins-with-a-dot",
+        4,
+        &["CNI_CONTAINERID", ".."],
+        |w| w.bridge(json!({})).env("CNI_CONTAINERID", ".."),
+    ),
+    case("env/interface-missing", 4, &["CNI_IFNAME"], |w| {
+        w.bridge(json!({})).env("CNI_IFNAME", "")
+    }),
+    case(
+        "env/interface-too-long",
+        4,
+        &["CNI_IFNAME", "sixteen-bytes-xx", "15"],
+        |w| w.bridge(json!({})).env("CNI_IFNAME", "sixteen-bytes-xx"),
+    ),
+    case(
+        "env/interface-with-a-slash",
+        4,
+        &["CNI_IFNAME", "eth/0"],
+        |w| w.bridge(json!({})).env("CNI_IFNAME", "eth/0"),
+    ),
+    case("env/interface-is-a-dot", 4, &["CNI_IFNAME"], |w| {
+        w.bridge(json!({})).env("CNI_IFNAME", ".")
+    }),
+    case("env/netns-missing", 4, &["CNI_NETNS"], |w| {
+        w.bridge(json!({})).env("CNI_NETNS", "")
+    }),
+    case(
+        "env/netns-does-not-exist",
+        4,
+        &["CNI_NETNS", "/run/netns/nobody"],
+        |w| w.bridge(json!({})).env("CNI_NETNS", "/run/netns/nobody"),
+    ),
+    case(
+        "env/netns-is-a-file",
+        4,
+        &["CNI_NETNS", "/etc/passwd"],
+        |w| w.bridge(json!({})).env("CNI_NETNS", "/etc/passwd"),
+    ),
+    case(
+        "env/netns-is-the-hosts",
+        8,
+        &["CNI_NETNS", "/proc/self/ns/net"],
+        |w| w.macvlan(json!({})).env("CNI_NETNS", "/proc/self/ns/net"),
+    ),
     // Links.
-    Case {
-        name: "bridge/name-is-another-link",
-        code: 7,
-        says: &["bridge", "eth0", "veth"],
-        call: |w| w.bridge(json!({"bridge": "eth0"})),
-    },
-    Case {
-        name: "bridge/name-too-long",
-        code: 7,
-        says: &["bridge", "sixteen-bytes-xx", "15"],
-        call: |w| w.bridge(json!({"bridge": "sixteen-bytes-xx"})),
-    },
-    Case {
-        name: "bridge/interface-exists",
-        code: 4,
-        says: &["CNI_IFNAME", "taken"],
-        call: |w| w.bridge(json!({})).env("CNI_IFNAME", "taken"),
-    },
-    Case {
-        name: "bridge/hairpin-and-promiscuous",
-        code: 7,
-        says: &["hairpinMode", "promiscMode"],
-        call: |w| w.bridge(json!({"hairpinMode": true, "promiscMode": true})),
-    },
-    Case {
-        name: "bridge/mtu-too-large",
-        code: 7,
-        says: &["mtu", "70000"],
-        call: |w| w.bridge(json!({"mtu": 70000})),
-    },
-    Case {
-        name: "bridge/mtu-negative",
-        code: 6,
-        says: &["mtu", "-1"],
-        call: |w| w.bridge(json!({"mtu": -1})),
-    },
-    Case {
-        name: "macvlan/interface-exists",
-        code: 4,
-        says: &["CNI_IFNAME", "taken"],
-        call: |w| w.macvlan(json!({})).env("CNI_IFNAME", "taken"),
-    },
-    Case {
-        name: "macvlan/master-does-not-exist",
-        code: 7,
-        says: &["master", "eth7"],
-        call: |w| w.macvlan(json!({"master": "eth7"})),
-    },
-    Case {
-        name: "macvlan/mode",
-        code: 7,
-        says: &["mode", "tunnel", "passthru"],
-        call: |w| w.macvlan(json!({"mode": "tunnel"})),
-    },
-    Case {
-        name: "macvlan/mtu-above-the-master's",
-        code: 7,
-        says: &["mtu", "1501", "1500"],
-        call: |w| w.macvlan(json!({"mtu": 1501})),
-    },
-    Case {
-        name: "macvlan/mac",
-        code: 7,
-        says: &["mac", "02:zz"],
-        call: |w| w.macvlan(json!({"mac": "02:zz"})),
-    },
+    case(
+        "bridge/name-is-another-link",
+        7,
+        &["bridge", "eth0", "veth"],
+        |w| w.bridge(json!({"bridge": "eth0"})),
+    ),
+    case(
+        "bridge/name-too-long",
+        7,
+        &["bridge", "sixteen-bytes-xx", "15"],
+        |w| w.bridge(json!({"bridge": "sixteen-bytes-xx"})),
+    ),
+    case(
+        "bridge/interface-exists",
+        4,
+        &["CNI_IFNAME", "taken"],
+        |w| w.bridge(json!({})).env("CNI_IFNAME", "taken"),
+    ),
+    case(
+        "bridge/hairpin-and-promiscuous",
+        7,
+        &["hairpinMode", "promiscMode"],
+        |w| w.bridge(json!({"hairpinMode": true, "promiscMode": true})),
+    ),
+    case("bridge/mtu-too-large", 7, &["mtu", "70000"], |w| {
+        w.bridge(json!({"mtu": 70000}))
+    }),
+    case("bridge/mtu-negative", 6, &["mtu", "-1"], |w| {
+        w.bridge(json!({"mtu": -1}))
+    }),
+    case(
+        "macvlan/interface-exists",
+        4,
+        &["CNI_IFNAME", "taken"],
+        |w| w.macvlan(json!({})).env("CNI_IFNAME", "taken"),
+    ),
+    case(
+        "macvlan/master-does-not-exist",
+        7,
+        &["master", "eth7"],
+        |w| w.macvlan(json!({"master": "eth7"})),
+    ),
+    case("macvlan/mode", 7, &["mode", "tunnel", "passthru"], |w| {
+        w.macvlan(json!({"mode": "tunnel"}))
+    }),
+    case(
+        "macvlan/mtu-above-the-master's",
+        7,
+        &["mtu", "1501", "1500"],
+        |w| w.macvlan(json!({"mtu": 1501})),
+    ),
+    case("macvlan/mac", 7, &["mac", "02:zz"], |w| {
+        w.macvlan(json!({"mac": "02:zz"}))
+    }),
+    // Keys of the reference that would be ignored without a word.
+    case("bridge/not-supported-vlan", 2, &["vlan", "100"], |w| {
+        w.bridge(json!({"vlan": 100}))
+    }),
+    case("bridge/not-supported-vlanTrunk", 2, &["vlanTrunk"], |w| {
+        w.bridge(json!({"vlanTrunk": [{"id": 5}]}))
+    }),
+    case(
+        "bridge/not-supported-macspoofchk",
+        2,
+        &["macspoofchk", "true"],
+        |w| w.bridge(json!({"macspoofchk": true})),
+    ),
+    case(
+        "bridge/not-supported-enabledad",
+        2,
+        &["enabledad", "true"],
+        |w| w.bridge(json!({"enabledad": true})),
+    ),
+    case(
+        "bridge/not-supported-disableContainerInterface",
+        2,
+        &["disableContainerInterface", "true"],
+        |w| w.bridge(json!({"disableContainerInterface": true})),
+    ),
+    case(
+        "bridge/not-supported-portIsolation",
+        2,
+        &["portIsolation", "true"],
+        |w| w.bridge(json!({"portIsolation": true})),
+    ),
     // Addresses.
-    Case {
-        name: "address/range-full",
-        code: 100,
-        says: &["10.1.2.2", "full"],
-        call: |w| {
-            w.bridge(json!({"name": "full", "bridge": "br1", "isGateway": false,
+    case("address/range-full", 100, &["10.1.2.2", "full"], |w| {
+        w.bridge(json!({"name": "full", "bridge": "br1", "isGateway": false,
             "ipam": {"type": "host-local", "subnet": "10.1.2.0/30"}}))
-        },
-    },
-    Case {
-        name: "address/outside-every-range",
-        code: 101,
-        says: &["192.0.2.9", "10.1.2"],
-        call: |w| w.bridge(json!({})).env("CNI_ARGS", "IP=192.0.2.9"),
-    },
-    Case {
-        name: "address/of-another",
-        code: 101,
-        says: &["10.1.2.2", "first"],
-        call: |w| w.bridge(json!({})).env("CNI_ARGS", "IP=10.1.2.2"),
-    },
-    Case {
-        name: "address/of-the-gateway",
-        code: 101,
-        says: &["10.1.2.1"],
-        call: |w| w.bridge(json!({})).env("CNI_ARGS", "IP=10.1.2.1"),
-    },
-    Case {
-        name: "address/not-one",
-        code: 4,
-        says: &["CNI_ARGS", "10.1.2"],
-        call: |w| w.bridge(json!({})).env("CNI_ARGS", "IP=10.1.2"),
-    },
-    Case {
-        name: "address/other-gateway-on-the-bridge",
-        code: 7,
-        says: &["br0", "10.1.2.1", "10.9.9.1", "forceAddress"],
-        call: |w| {
+    }),
+    case(
+        "address/outside-every-range",
+        101,
+        &["192.0.2.9", "10.1.2"],
+        |w| w.bridge(json!({})).env("CNI_ARGS", "IP=192.0.2.9"),
+    ),
+    case("address/of-another", 101, &["10.1.2.2", "first"], |w| {
+        w.bridge(json!({})).env("CNI_ARGS", "IP=10.1.2.2")
+    }),
+    case("address/of-the-gateway", 101, &["10.1.2.1"], |w| {
+        w.bridge(json!({})).env("CNI_ARGS", "IP=10.1.2.1")
+    }),
+    case("address/not-one", 4, &["CNI_ARGS", "10.1.2"], |w| {
+        w.bridge(json!({})).env("CNI_ARGS", "IP=10.1.2")
+    }),
+    case(
+        "address/other-gateway-on-the-bridge",
+        7,
+        &["br0", "10.1.2.1", "10.9.9.1", "forceAddress"],
+        |w| {
             w.bridge(
                 json!({"ipam": {"type": "host-local", "subnet": "10.9.9.0/24"}, "name": "other"}),
             )
         },
-    },
+    ),
     // Ranges and templates.
-    Case {
-        name: "subnet/not-one",
-        code: 7,
-        says: &["subnet", "10.1.2.0"],
-        call: |w| w.subnet("10.1.2.0"),
-    },
-    Case {
-        name: "subnet/too-long",
-        code: 7,
-        says: &["subnet", "10.1.2.0/33"],
-        call: |w| w.subnet("10.1.2.0/33"),
-    },
-    Case {
-        name: "subnet/start-outside",
-        code: 7,
-        says: &["rangeStart", "10.7.7.7", "10.1.2.0/24"],
-        call: |w| {
+    case("subnet/not-one", 7, &["subnet", "10.1.2.0"], |w| {
+        w.subnet("10.1.2.0")
+    }),
+    case("subnet/too-long", 7, &["subnet", "10.1.2.0/33"], |w| {
+        w.subnet("10.1.2.0/33")
+    }),
+    case(
+        "subnet/start-outside",
+        7,
+        &["rangeStart", "10.7.7.7", "10.1.2.0/24"],
+        |w| {
             w.ipam(json!({"type": "host-local", "subnet": "10.1.2.0/24", "rangeStart": "10.7.7.7"}))
         },
-    },
-    Case {
-        name: "template/value-too-large",
-        code: 7,
-        says: &["subnet", "rack", "300", "255"],
-        call: |w| w.subnet("10.{rack}.{slot}.0/24"),
-    },
-    Case {
-        name: "template/field-missing",
-        code: 7,
-        says: &["subnet", "chassis", "rack=300 slot=11"],
-        call: |w| w.subnet("10.{chassis}.{slot}.0/24"),
-    },
-    Case {
-        name: "template/octet-not-filled",
-        code: 7,
-        says: &["subnet", "{slot:4}", "4 of 8"],
-        call: |w| w.subnet("10.1.{slot:4}.0/24"),
-    },
-    Case {
-        name: "template/field-below-the-prefix",
-        code: 7,
-        says: &["subnet", "slot", "16"],
-        call: |w| w.subnet("10.1.{slot}.0/16"),
-    },
-    Case {
-        name: "template/location-missing",
-        code: 5,
-        says: &["/nowhere/location.json"],
-        call: |w| {
+    ),
+    case(
+        "template/value-too-large",
+        7,
+        &["subnet", "rack", "300", "255"],
+        |w| w.subnet("10.{rack}.{slot}.0/24"),
+    ),
+    case(
+        "template/field-missing",
+        7,
+        &["subnet", "chassis", "rack=300 slot=11"],
+        |w| w.subnet("10.{chassis}.{slot}.0/24"),
+    ),
+    case(
+        "template/octet-not-filled",
+        7,
+        &["subnet", "{slot:4}", "4 of 8"],
+        |w| w.subnet("10.1.{slot:4}.0/24"),
+    ),
+    case(
+        "template/field-below-the-prefix",
+        7,
+        &["subnet", "slot", "16"],
+        |w| w.subnet("10.1.{slot}.0/16"),
+    ),
+    case(
+        "template/location-missing",
+        5,
+        &["/nowhere/location.json"],
+        |w| {
             w.ipam(json!({"type": "host-local", "subnet": "10.1.{slot}.0/24",
             "location": {"file": "/nowhere/location.json"}}))
         },
-    },
-    Case {
-        name: "template/location-of-no-kind",
-        code: 7,
-        says: &["ipam.location"],
-        call: |w| {
-            w.ipam(json!({"type": "host-local", "subnet": "10.1.{slot}.0/24", "location": 7}))
-        },
-    },
-    Case {
-        name: "template/hostname-does-not-match",
-        code: 7,
-        says: &["host", "r{rack}-s{slot}"],
-        call: |w| {
+    ),
+    case("template/location-of-no-kind", 7, &["ipam.location"], |w| {
+        w.ipam(json!({"type": "host-local", "subnet": "10.1.{slot}.0/24", "location": 7}))
+    }),
+    case(
+        "template/hostname-does-not-match",
+        7,
+        &["host", "r{rack}-s{slot}"],
+        |w| {
             w.ipam(json!({"type": "host-local", "subnet": "10.1.{slot}.0/24",
             "location": {"hostname": "r{rack}-s{slot}"}}))
         },
-    },
+    ),
 ];
 
 /// What shows only when there is an address. It is given back, but host-local remembers it as the

@@ -27,16 +27,6 @@ pub(crate) fn trials() -> Vec<Trial> {
             configured_default,
         ),
         both("bridge/forceAddress-replaces-the-gateway", force_address),
-        both("bridge/ipMasq-hides-the-container/IPv4", |plugins| {
-            masquerade(plugins, Family::V4)
-        }),
-        both("bridge/ipMasq-hides-the-container/IPv6", |plugins| {
-            masquerade(plugins, Family::V6)
-        }),
-        both(
-            "bridge/ipMasq-leaves-neighbours-alone",
-            masquerade_spares_neighbours,
-        ),
         both("bridge/mtu-on-all-links", mtu),
         both("bridge/hairpinMode-on-the-port", hairpin),
         both("bridge/promiscMode-on-the-bridge", promiscuous),
@@ -50,10 +40,27 @@ pub(crate) fn trials() -> Vec<Trial> {
             "bridge/del-leaves-the-other-container-alone",
             del_leaves_the_other_alone,
         ),
+        both("bridge/mac-from-the-runtime", mac_from_the_runtime),
         ours(
-            "bridge/ipMasq-needs-nothing-at-del",
-            masquerade_survives_del,
+            "bridge/mac-from-the-configuration",
+            mac_from_the_configuration,
         ),
+        both("bridge/dns-of-the-configuration", dns_of_the_configuration),
+        ours("bridge/dns-of-resolvConf", dns_of_resolv_conf),
+        both(
+            "bridge/IPv6-where-it-is-off-by-default",
+            ipv6_where_it_is_off,
+        ),
+        ours(
+            "bridge/routes-with-all-their-keys",
+            routes_with_all_their_keys,
+        ),
+        ours("bridge/asyncDelete-true", || {
+            del_returns_when_the_link_is_gone(true);
+        }),
+        ours("bridge/asyncDelete-false", || {
+            del_returns_when_the_link_is_gone(false);
+        }),
     ]
     .into_iter()
     .flatten()
@@ -193,68 +200,6 @@ fn force_address(plugins: Plugins) {
     two.ping("10.9.9.1");
 }
 
-/// A host with a container, and somebody outside who knows nothing of the container's subnet.
-fn masquerade(plugins: Plugins, family: Family) {
-    let (fabric, host, outside) = (Fabric::new(), Host::new("host"), Host::new("outside"));
-    fabric.join(&host, "eth0", &["192.0.2.11/24", "2001:db8::11/64"]);
-    fabric.join(&outside, "eth0", &["192.0.2.99/24", "2001:db8::99/64"]);
-    let (server, of_host) = match family {
-        Family::V4 => ("192.0.2.99", "192.0.2.11"),
-        _ => ("2001:db8::99", "2001:db8::11"),
-    };
-    let container = host.container("c");
-    let config = bridge(family, json!({"isDefaultGateway": true, "ipMasq": true}));
-    add(plugins, &config, &container);
-    wait_for_the_gateway(plugins, &container, family.gateways()[0]);
-    let source = container
-        .tcp(&outside, server)
-        .expect("the host masquerades");
-    assert_eq!(source.ip().to_string(), of_host);
-}
-
-fn masquerade_spares_neighbours(plugins: Plugins) {
-    let host = Host::new("host");
-    let [one, two] = ["one", "two"].map(|id| host.container(id));
-    let config = bridge(Family::V4, json!({"ipMasq": true}));
-    for container in [&one, &two] {
-        add(plugins, &config, container);
-    }
-    let source = one.tcp(&two, "10.1.2.3").expect("they share a bridge");
-    assert_eq!(source.ip().to_string(), "10.1.2.2");
-}
-
-/// The rules belong to the network: a container that goes does not take those of the other along.
-fn masquerade_survives_del() {
-    let (fabric, host, outside) = (Fabric::new(), Host::new("host"), Host::new("outside"));
-    fabric.join(&host, "eth0", &["192.0.2.11/24"]);
-    fabric.join(&outside, "eth0", &["192.0.2.99/24"]);
-    let [one, two] = ["one", "two"].map(|id| host.container(id));
-    let config = bridge(
-        Family::V4,
-        json!({"isDefaultGateway": true, "ipMasq": true}),
-    );
-    for container in [&one, &two] {
-        add(Plugins::Slash24, &config, container);
-    }
-    let rules = || host.ask("nft", "--json list ruleset")["nftables"].clone();
-    let rules_of_two = rules();
-    Call::new(&host, Plugins::Slash24, &config)
-        .attach(&one, "eth0")
-        .del()
-        .success();
-    assert_eq!(rules(), rules_of_two);
-    let source = two
-        .tcp(&outside, "192.0.2.99")
-        .expect("the host masquerades");
-    assert_eq!(source.ip().to_string(), "192.0.2.11");
-    // Attaching again does not make the rules more.
-    add(Plugins::Slash24, &config, &one);
-    assert_eq!(
-        rules().as_array().map(Vec::len),
-        rules_of_two.as_array().map(Vec::len)
-    );
-}
-
 fn mtu(plugins: Plugins) {
     let host = Host::new("host");
     let container = host.container("c");
@@ -392,4 +337,127 @@ fn del_leaves_the_other_alone(plugins: Plugins) {
     let lease = |address: &str| host.read(&format!("/var/lib/cni/networks/n/{address}"));
     assert_eq!(lease("10.1.2.2"), None, "{leases:?} files");
     assert_eq!(lease("10.1.2.3").as_deref(), Some("two\r\neth0"));
+}
+
+/// DEL may leave the kernel's waiting to a child, but not the link. The child must not keep the
+/// plugin's output open either: runtimes read it to its end.
+fn del_returns_when_the_link_is_gone(asynchronous: bool) {
+    let host = Host::new("host");
+    for _ in 0..5 {
+        let container = host.container("c");
+        let config = bridge(Family::V4, json!({"asyncDelete": asynchronous}));
+        let result = add(Plugins::Slash24, &config, &container);
+        let port = result["interfaces"][1]["name"]
+            .as_str()
+            .expect("the veth has a name");
+        Call::new(&host, Plugins::Slash24, &config)
+            .attach(&container, "eth0")
+            .del()
+            .success();
+        assert!(container.link("eth0").is_none());
+        assert!(host.link(port).is_none(), "{port} is still there");
+    }
+}
+
+const MAC: &str = "02:42:ac:11:00:02";
+
+fn mac_from_the_runtime(plugins: Plugins) {
+    let host = Host::new("host");
+    let mac = |container: &Container<'_>| container.link("eth0").map(|it| it["address"].clone());
+    let container = host.container("capability");
+    let keys = json!({"capabilities": {"mac": true}, "runtimeConfig": {"mac": MAC}});
+    let result = add(plugins, &bridge(Family::V4, keys), &container);
+    assert_eq!(result["interfaces"][2]["mac"], MAC);
+    assert_eq!(mac(&container), Some(json!(MAC)));
+
+    let container = host.container("args");
+    let call = Call::new(&host, plugins, &bridge(Family::V4, json!({})));
+    let other = "02:42:ac:11:00:03";
+    let call = call
+        .attach(&container, "eth0")
+        .env("CNI_ARGS", format!("IgnoreUnknown=1;MAC={other}"));
+    call.add().success();
+    assert_eq!(mac(&container), Some(json!(other)));
+}
+
+fn mac_from_the_configuration() {
+    let host = Host::new("host");
+    let container = host.container("c");
+    let result = add(
+        Plugins::Slash24,
+        &bridge(Family::V4, json!({"mac": MAC})),
+        &container,
+    );
+    assert_eq!(result["interfaces"][2]["mac"], MAC);
+    container.ping("10.1.2.1");
+}
+
+fn dns_of_the_configuration(plugins: Plugins) {
+    let host = Host::new("host");
+    let dns = json!({"nameservers": ["10.1.2.1"], "domain": "example", "search": ["a", "b"]});
+    let config = bridge(Family::V4, json!({"dns": dns}));
+    assert_eq!(add(plugins, &config, &host.container("c"))["dns"], dns);
+}
+
+fn dns_of_resolv_conf() {
+    let host = Host::new("host");
+    host.write(
+        "/run/resolv.conf",
+        "search a b\nnameserver 10.1.2.1\noptions ndots:2\n",
+    );
+    let mut config = bridge(Family::V4, json!({}));
+    config["ipam"]["resolvConf"] = "/run/resolv.conf".into();
+    let dns = json!({"nameservers": ["10.1.2.1"], "search": ["a", "b"], "options": ["ndots:2"]});
+    assert_eq!(
+        add(Plugins::Slash24, &config, &host.container("c"))["dns"],
+        dns
+    );
+}
+
+/// Some runtimes switch IPv6 off in new namespaces; a network that has it is worth more.
+fn ipv6_where_it_is_off(plugins: Plugins) {
+    let host = Host::new("host");
+    let container = host.container("c");
+    for key in ["all", "default"] {
+        container.set_sysctl(&format!("net/ipv6/conf/{key}/disable_ipv6"), "1");
+    }
+    add(plugins, &bridge(Family::V6, json!({})), &container);
+    wait_for_the_gateway(plugins, &container, "fd00:1:2::1");
+    container.ping("fd00:1:2::1");
+}
+
+fn routes_with_all_their_keys() {
+    let host = Host::new("host");
+    let container = host.container("c");
+    let mut config = bridge(Family::V4, json!({"cniVersion": "1.1.0"}));
+    let routes = json!([
+        {"dst": "10.20.0.0/16", "gw": "10.1.2.254", "mtu": 1300, "advmss": 1200, "priority": 77},
+        {"dst": "10.30.0.0/16", "table": 100, "priority": 5},
+        {"dst": "10.40.0.0/16", "scope": 253},
+    ]);
+    config["ipam"]["routes"] = routes.clone();
+    let result = add(Plugins::Slash24, &config, &container);
+    assert_eq!(result["routes"], routes);
+
+    let find = |table: &str, to: &str| {
+        let routes = container.ip_json(&format!("-4 route show table {table}"));
+        let found = routes
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|route| route["dst"] == to);
+        found
+            .cloned()
+            .unwrap_or_else(|| panic!("no route to {to} in {routes:#}"))
+    };
+    let route = find("main", "10.20.0.0/16");
+    assert_eq!(route["gateway"], "10.1.2.254");
+    assert_eq!(route["metric"], 77);
+    assert_eq!(route["metrics"][0], json!({"mtu": 1300, "advmss": 1200}));
+    let route = find("100", "10.30.0.0/16");
+    assert_eq!(
+        (&route["gateway"], &route["metric"]),
+        (&json!("10.1.2.1"), &json!(5))
+    );
+    assert_eq!(find("main", "10.40.0.0/16")["scope"], "link");
 }

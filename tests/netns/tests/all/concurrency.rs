@@ -27,6 +27,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             "concurrency/default-routes-do-not-depend-on-the-order",
             default_routes,
         ),
+        both(
+            "concurrency/twenty-networks-of-one-container",
+            twenty_networks,
+        ),
         ours("concurrency/add-and-del-side-by-side", add_and_del),
     ]
     .into_iter()
@@ -97,6 +101,35 @@ fn twenty_at_once(config: Config) {
         assert!(container.link("eth0").is_none(), "{}", container.name());
     }
     only_the_network_remains(&before, &Snapshot::of(&host, &["/var/lib/cni"]));
+}
+
+/// One container on twenty networks: everything happens in one namespace at the same time.
+fn twenty_networks(plugins: Plugins) {
+    let host = Host::new("host");
+    let container = host.container("c");
+    let calls: Vec<Call<'_>> = (0..20)
+        .map(|number| {
+            let name = format!("net{number}");
+            let subnet = format!("10.2.{number}.0/24");
+            let keys = json!({"name": name, "bridge": name, "ipam": host_local(&[&subnet])});
+            let config = bridge(Family::V4, keys);
+            Call::new(&host, plugins, &config).attach(&container, &format!("eth{number}"))
+        })
+        .collect();
+    for outcome in at_once(&calls, "ADD") {
+        outcome.success();
+    }
+    for number in 0..20 {
+        assert_eq!(
+            container.addresses(&format!("eth{number}")),
+            [format!("10.2.{number}.2/24")]
+        );
+        container.ping(&format!("10.2.{number}.1"));
+    }
+    for outcome in at_once(&calls, "DEL") {
+        outcome.success();
+    }
+    assert_eq!(container.routes("-4"), Vec::<Value>::new());
 }
 
 /// The networks of one container: a front end on the segment, and three bridges of which one is the

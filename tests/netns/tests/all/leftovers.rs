@@ -25,6 +25,9 @@ pub(crate) fn trials() -> Vec<Trial> {
             trial(name("del-and-add-after-kill"), move || {
                 add_after_kill(&config(), true)
             }),
+            trial(name("del-after-a-killed-del"), move || {
+                del_after_kill(&config())
+            }),
             trial(name("del-twice"), move || del_twice(&config())),
             trial(name("del-without-netns"), move || {
                 del_without_netns(&config())
@@ -116,6 +119,27 @@ fn add_after_kill(config: &Value, del_first: bool) {
         !look(&host).keys().any(|key| key.starts_with("link veth"))
     });
     only_the_network_remains(&before, &look(&host));
+}
+
+/// Kills DEL at many moments of its life. The next one finishes what it began.
+fn del_after_kill(config: &Value) {
+    const MOMENTS: u32 = 12;
+    let (_fabric, host) = on_fabric();
+    let container = host.container("c");
+    let before = look(&host);
+    call(&container, config).add().success();
+    let whole = call(&container, config).del();
+    whole.success();
+    for moment in 0..MOMENTS {
+        call(&container, config).add().success();
+        let mut victim = call(&container, config).env("CNI_COMMAND", "DEL").start();
+        sleep(whole.took * moment / MOMENTS);
+        victim.kill().expect("it is our child");
+        victim.wait().expect("it is our child");
+        call(&container, config).del().success();
+        assert!(container.link("eth0").is_none());
+        only_the_network_remains(&before, &look(&host));
+    }
 }
 
 fn del_twice(config: &Value) {
@@ -239,8 +263,8 @@ fn del_of_what_never_was(config: &Value) {
     only_the_network_remains(&before, &look(&host));
 }
 
-/// An ADD that fails halfway takes back what it did: here the container has the address already,
-/// which the kernel notices only after the link was made.
+/// An ADD that fails halfway takes back what it did: here the kernel refuses a route, after the link
+/// was made and the address was given.
 fn failed_add(config: &Value) {
     let (_fabric, host) = on_fabric();
     let container = host.container("c");

@@ -7,14 +7,17 @@
 )]
 
 mod announce;
+mod attach;
 mod bad_input;
 mod bridge;
 mod concurrency;
 mod delegates;
 mod examples;
+mod install;
 mod leftovers;
 mod lifecycle;
 mod macvlan;
+mod masquerade;
 mod network;
 mod place;
 mod protocol;
@@ -36,6 +39,7 @@ fn main() {
         vocabulary::trials(),
         lifecycle::trials(),
         bridge::trials(),
+        masquerade::trials(),
         macvlan::trials(),
         leftovers::trials(),
         delegates::trials(),
@@ -43,6 +47,8 @@ fn main() {
         concurrency::trials(),
         protocol::trials(),
         place::trials(),
+        attach::trials(),
+        install::trials(),
         examples::trials(),
         bad_input::trials(),
     ];
