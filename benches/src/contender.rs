@@ -104,6 +104,16 @@ impl Programs {
         Ok(programs)
     }
 
+    /// The host-local that a contender's plugins call.
+    pub(crate) fn host_local(&self, who: Contender) -> PathBuf {
+        let folder = if who == Contender::Ours {
+            &self.ours
+        } else {
+            &self.reference
+        };
+        folder.join("host-local")
+    }
+
     /// One copy on our own file system, and a hard link to it for each name.
     fn link_names(&self) -> Result<()> {
         let copy = self.ours.join("slash24");

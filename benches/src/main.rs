@@ -9,6 +9,7 @@ mod footprint;
 mod goals;
 mod host;
 mod latency;
+mod leases;
 mod options;
 mod process;
 mod report;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 use contender::{Contender, Programs};
 use error::Result;
 use latency::Serial;
+use leases::LEASES;
 use options::{FOOTPRINT, Options, THROUGHPUT};
 use results::{Machine, Results};
 use scenario::SCENARIOS;
@@ -84,7 +86,13 @@ fn run(options: &Options) -> Result<()> {
         ];
         results.footprints = footprint::measure(&programs, &options.among(&single), &mut serial)?;
     }
+    if options.wants(LEASES) {
+        eprintln!("measuring {LEASES}");
+        let pair = options.among(&[Contender::Ours, Contender::Reference]);
+        results.leases = leases::measure(&programs, &pair, options.rounds, &mut chance)?;
+    }
     report::print(&results);
+    leases::print(&results.leases);
     results.write(&options.output)?;
     println!("written to {}", options.output.display());
     Ok(())

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::contender::Contender;
 use crate::error::{Error, Result};
+use crate::leases::LEASES;
 use crate::scenario::SCENARIOS;
 
 pub(crate) const THROUGHPUT: &str = "eight-at-a-time";
@@ -14,7 +15,7 @@ usage: bench [OPTION…]        (as root)
   -n NUMBER         rounds, 60 unless told, 200 at most
   --quick           10 rounds: whether everything works, not how fast
   --only NAME       one part, may be repeated: a row of the table (bridge-v4, …),
-                    eight-at-a-time or footprint
+                    eight-at-a-time, footprint or leases
   --without NAME    leaves a contender out, may be repeated: floor, floor-waiting,
                     ours (with ours-single), ours-single, reference, netavark
   --output FILE     where the JSON goes, bench-results/bench.json unless told
@@ -84,7 +85,7 @@ fn rounds(text: &str) -> Result<usize> {
 
 fn part(name: String) -> Result<String> {
     let mut parts: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
-    parts.extend([THROUGHPUT, FOOTPRINT]);
+    parts.extend([THROUGHPUT, FOOTPRINT, LEASES]);
     if parts.contains(&name.as_str()) {
         return Ok(name);
     }

@@ -11,6 +11,7 @@ use crate::error::{Doing, Result};
 use crate::footprint::Footprints;
 use crate::goals::{self, Goal};
 use crate::latency::Latencies;
+use crate::leases::{self, Costs};
 use crate::scenario::Scenario;
 use crate::statistics::Samples;
 use crate::throughput::{AT_A_TIME, Throughputs};
@@ -22,6 +23,7 @@ pub(crate) struct Results {
     pub(crate) latencies: Vec<(Scenario, Latencies)>,
     pub(crate) throughputs: Throughputs,
     pub(crate) footprints: Footprints,
+    pub(crate) leases: Costs,
 }
 
 impl Results {
@@ -62,6 +64,7 @@ impl Results {
             "latencies": self.latencies.iter().map(latencies_json).collect::<Map<_, _>>(),
             "throughput": throughput_json(&self.throughputs),
             "footprint": footprint_json(&self.footprints),
+            "leases": leases::to_json(&self.leases),
             "goals": goals::judge(self).iter().map(goal_json).collect::<Vec<_>>(),
         })
     }

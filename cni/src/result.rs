@@ -69,6 +69,15 @@ pub struct Ip {
     /// Which of [`Attachment::interfaces`] has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<usize>,
+    /// Whether others may have the address at the same time (anycast). This is an
+    /// extension of ours: it is there when it is true, for the plugins that follow.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub shared: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde wants it so.
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A route of the container.
@@ -141,6 +150,9 @@ struct OldIp {
     gateway: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     routes: Vec<Route>,
+    /// Known to plugins of this process alone: an old result has no room for it.
+    #[serde(skip)]
+    shared: bool,
 }
 
 impl OldResult {
@@ -155,6 +167,7 @@ impl OldResult {
                 ip: ip.address,
                 gateway: ip.gateway,
                 routes: routes.cloned().collect(),
+                shared: ip.shared,
             })
         };
         let (ip4, ip6) = (first(true), first(false));
@@ -175,6 +188,7 @@ impl OldResult {
                 address: old.ip,
                 gateway: old.gateway,
                 interface: None,
+                shared: old.shared,
             });
             attachment.routes.extend(old.routes);
         }
@@ -296,6 +310,7 @@ mod tests {
                     address: ip.parse().unwrap(),
                     gateway: None,
                     interface: Some(0),
+                    shared: false,
                 })
                 .to_vec(),
             routes: vec![Route {
@@ -369,5 +384,18 @@ mod tests {
             bad(json!({"ips": [{"address": "10.0.0.1/8", "interface": 1}]}))
                 .contains("interface 1")
         );
+    }
+
+    #[test]
+    fn what_is_shared_is_said_and_nothing_else() {
+        let mut attachment = dual();
+        attachment.ips[1].shared = true;
+        let value = attachment.to_json(Version::V1_0_0).unwrap();
+        assert_eq!(value["ips"][0].get("shared"), None);
+        assert_eq!(value["ips"][1]["shared"], true);
+        let read = Attachment::from_json(&value, Version::V1_0_0, "test").unwrap();
+        assert!(read.ips[1].shared && !read.ips[0].shared);
+        let old = attachment.carried_by(Version::V0_2_0).unwrap();
+        assert!(old.ips[1].shared, "a plugin of this process knows");
     }
 }

@@ -45,6 +45,7 @@ impl Plugin for Fake {
             address: format!("{address}/24").parse().unwrap(),
             gateway: None,
             interface: None,
+            shared: false,
         };
         Ok(Attachment {
             ips: vec![ip],

@@ -1,16 +1,22 @@
 //! The configuration of host-local: its keys, and what they mean on this host.
 
-use std::net::IpAddr;
+mod kept_back;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cni::{Config, Route};
+use kept_back::{NetTemplate, SharedTemplate, nets_at, read_nets, read_reservations};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Error;
 use crate::place::{Here, Location};
+use crate::pool;
 use crate::range::{Bounds, Range, RangeSet};
+use crate::reservation::Reservations;
+use crate::route::{RouteKeys, RouteTemplate, address_at, read_address};
 use crate::store::{self, LeaseDirectory};
 use crate::template::{AddressTemplate, SubnetTemplate};
 
@@ -35,10 +41,11 @@ struct StorageKeys {
 struct StorageIpam {
     data_dir: String,
     lock_timeout: Option<f64>,
+    keep_across_reboot: bool,
 }
 
 impl Storage {
-    /// Reads `ipam.dataDir` and `ipam.lockTimeout`.
+    /// Reads `ipam.dataDir`, `ipam.lockTimeout` and `ipam.keepAcrossReboot`.
     ///
     /// # Errors
     /// A value of the wrong type, a timeout that is no time.
@@ -46,21 +53,25 @@ impl Storage {
         let StorageIpam {
             data_dir,
             lock_timeout,
+            keep_across_reboot,
         } = config.read::<StorageKeys>()?.ipam;
         let data_dir = if data_dir.is_empty() {
             store::DATA_DIR
         } else {
             &data_dir
         };
-        let lock_timeout = match lock_timeout {
-            None => store::LOCK_TIMEOUT,
-            Some(s) => Duration::try_from_secs_f64(s).map_err(|_| Error::LockTimeout(s))?,
-        };
+        let directory = LeaseDirectory::new(Path::new(data_dir), &config.name);
         Ok(Storage {
-            directory: LeaseDirectory::new(Path::new(data_dir), &config.name),
-            lock_timeout,
+            directory: directory.keeping_across_reboot(keep_across_reboot),
+            lock_timeout: seconds("ipam.lockTimeout", lock_timeout, store::LOCK_TIMEOUT)?,
         })
     }
+}
+
+/// A time in the configuration, in seconds.
+fn seconds(key: &str, value: Option<f64>, default: Duration) -> Result<Duration, Error> {
+    let duration = |s| Duration::try_from_secs_f64(s).map_err(|_| Error::NotSeconds(s).at(key));
+    value.map_or(Ok(default), duration)
 }
 
 /// What a configuration says about addresses, before the host's place is put in.
@@ -74,6 +85,10 @@ pub struct Addressing {
     pub routes: Vec<RouteTemplate>,
     /// A file in the format of resolv.conf(5).
     pub resolv_conf: Option<PathBuf>,
+    /// How long a released address rests.
+    pub cooldown: Duration,
+    /// Names, and the addresses that are kept for them.
+    pub reservations: Vec<(String, AddressTemplate)>,
 }
 
 /// A range of addresses for every place.
@@ -86,15 +101,8 @@ pub struct RangeTemplate {
     start: Option<AddressTemplate>,
     end: Option<AddressTemplate>,
     gateway: Option<AddressTemplate>,
-}
-
-/// A route for every place.
-#[derive(Clone, Debug)]
-pub struct RouteTemplate {
-    key: String,
-    dst: SubnetTemplate,
-    gw: Option<AddressTemplate>,
-    metrics: RouteKeys,
+    exclude: Vec<NetTemplate>,
+    shared: SharedTemplate,
 }
 
 #[derive(Default, Deserialize)]
@@ -111,6 +119,10 @@ struct Ipam {
     range_start: String,
     range_end: String,
     gateway: String,
+    exclude: Vec<String>,
+    shared: Option<Value>,
+    cooldown: Option<f64>,
+    reservations: BTreeMap<String, Value>,
     ranges: Vec<Vec<RangeKeys>>,
     routes: Vec<RouteKeys>,
     resolv_conf: String,
@@ -130,18 +142,8 @@ struct RangeKeys {
     range_start: String,
     range_end: String,
     gateway: String,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct RouteKeys {
-    dst: String,
-    gw: String,
-    mtu: u32,
-    advmss: u32,
-    priority: u32,
-    table: Option<u32>,
-    scope: Option<u8>,
+    exclude: Vec<String>,
+    shared: Option<Value>,
 }
 
 impl Addressing {
@@ -160,6 +162,8 @@ impl Addressing {
             range_start: ipam.range_start,
             range_end: ipam.range_end,
             gateway: ipam.gateway,
+            exclude: ipam.exclude,
+            shared: ipam.shared,
         };
         let mut sets = read_sets(&runtime_config.ip_ranges, "runtimeConfig.ipRanges")?;
         if !flat.subnet.is_empty() {
@@ -181,6 +185,8 @@ impl Addressing {
             resolv_conf: Some(ipam.resolv_conf)
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),
+            cooldown: seconds("ipam.cooldown", ipam.cooldown, pool::COOLDOWN)?,
+            reservations: read_reservations(&ipam.reservations)?,
         })
     }
 
@@ -195,6 +201,19 @@ impl Addressing {
             RangeSet::new(ranges?)
         };
         self.sets.iter().map(set).collect()
+    }
+
+    /// The reservations at a place.
+    ///
+    /// # Errors
+    /// What the place lacks; the error names the key.
+    pub fn reservations_at(&self, here: &Here) -> Result<Reservations, Error> {
+        let reservations = self.reservations.iter().map(|(name, template)| {
+            let address = template.at(here);
+            let address = address.map_err(|e| e.at(format!("ipam.reservations.{name}")));
+            Ok((name.clone(), address?))
+        });
+        reservations.collect()
     }
 
     /// The routes at a place.
@@ -229,8 +248,15 @@ impl RangeTemplate {
             start: address("rangeStart", &keys.range_start)?,
             end: address("rangeEnd", &keys.range_end)?,
             gateway: address("gateway", &keys.gateway)?,
+            exclude: read_nets(&keys.exclude, &format!("{key}.exclude"))?,
+            shared: SharedTemplate::read(keys.shared.as_ref(), &format!("{key}.shared"))?,
             key,
         })
+    }
+
+    /// Where in the configuration it stands.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// The range at a place.
@@ -239,59 +265,19 @@ impl RangeTemplate {
     /// What the place lacks or what does not fit together; the error names the key.
     pub fn at(&self, here: &Here) -> Result<Range, Error> {
         let key = |name: &str| format!("{}.{name}", self.key);
-        let address = |name: &str, template: Option<&AddressTemplate>| {
-            address_at(template, here).map_err(|e| e.at(key(name)))
+        let address = |name: &str, template: &Option<AddressTemplate>| {
+            address_at(template.as_ref(), here).map_err(|e| e.at(key(name)))
         };
         let bounds = Bounds {
             subnet: self.subnet.at(here).map_err(|e| e.at(key("subnet")))?,
-            start: address("rangeStart", self.start.as_ref())?,
-            end: address("rangeEnd", self.end.as_ref())?,
-            gateway: address("gateway", self.gateway.as_ref())?,
+            start: address("rangeStart", &self.start)?,
+            end: address("rangeEnd", &self.end)?,
+            gateway: address("gateway", &self.gateway)?,
+            exclude: nets_at(&self.exclude, here).map_err(|e| e.at(key("exclude")))?,
+            shared: self.shared.at(here).map_err(|e| e.at(key("shared")))?,
         };
         Range::new(&bounds).map_err(|e| e.at(&self.key))
     }
-}
-
-impl RouteTemplate {
-    fn read(index: usize, metrics: RouteKeys) -> Result<Self, Error> {
-        let key = format!("ipam.routes[{index}]");
-        Ok(RouteTemplate {
-            dst: SubnetTemplate::parse(&metrics.dst).map_err(|e| e.at(format!("{key}.dst")))?,
-            gw: read_address(&metrics.gw, || format!("{key}.gw"))?,
-            metrics,
-            key,
-        })
-    }
-
-    fn at(&self, here: &Here) -> Result<Route, Error> {
-        let set = |value: u32| Some(value).filter(|value| *value != 0);
-        let route = || {
-            Ok(Route {
-                dst: self.dst.at(here)?,
-                gw: address_at(self.gw.as_ref(), here)?,
-                mtu: set(self.metrics.mtu),
-                advmss: set(self.metrics.advmss),
-                priority: set(self.metrics.priority),
-                table: self.metrics.table,
-                scope: self.metrics.scope,
-            })
-        };
-        route().map_err(|e: Error| e.at(&self.key))
-    }
-}
-
-/// An empty address is none, as it is for the reference.
-fn read_address(text: &str, key: impl Fn() -> String) -> Result<Option<AddressTemplate>, Error> {
-    match text {
-        "" => Ok(None),
-        text => AddressTemplate::parse(text)
-            .map(Some)
-            .map_err(|e| e.at(key())),
-    }
-}
-
-fn address_at(template: Option<&AddressTemplate>, here: &Here) -> Result<Option<IpAddr>, Error> {
-    template.map(|template| template.at(here)).transpose()
 }
 
 #[cfg(test)]
@@ -365,6 +351,32 @@ mod tests {
                 "10.0.0.0",
             ),
             (json!({"location": 7}), "ipam.location", "7"),
+            (
+                json!({"subnet": "10.0.0.0/24", "exclude": ["10.0.0.9", "x"]}),
+                "ipam.exclude[1]",
+                "\"x\"",
+            ),
+            (
+                json!({"subnet": "10.0.0.0/24", "exclude": ["10.0.1.0/25"]}),
+                "exclude",
+                "10.0.1.0",
+            ),
+            (
+                json!({"ranges": [[{"subnet": "10.0.0.0/24", "shared": "yes"}]]}),
+                "ipam.ranges[0][0].shared",
+                "\"yes\"",
+            ),
+            (json!({"cooldown": -1}), "ipam.cooldown", "-1"),
+            (
+                json!({"reservations": {"c1": 7}}),
+                "ipam.reservations.c1",
+                "7",
+            ),
+            (
+                json!({"reservations": {"c1": ["10.0.0.2", "10.0.0/3"]}}),
+                "ipam.reservations.c1",
+                "10.0.0/3",
+            ),
         ] {
             let error = sets(json!({"ipam": ipam})).unwrap_err();
             assert!(

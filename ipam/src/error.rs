@@ -176,7 +176,7 @@ pub enum Error {
     #[error("\"{0}\" is not an address with a prefix length such as 10.1.2.0/24 or fd00::/64")]
     NotSubnet(String),
     /// `CNI_ARGS` asks for something that is no address.
-    #[error("CNI_ARGS: IP={0} is not an address, with or without a prefix length")]
+    #[error("CNI_ARGS: {0} is not an address, with or without a prefix length")]
     BadArgs(String),
 
     /// No subnet in the configuration.
@@ -238,9 +238,43 @@ pub enum Error {
         /// How many sets there are.
         sets: usize,
     },
-    /// A timeout that is no time.
-    #[error("\"ipam.lockTimeout\": {0} is not a number of seconds")]
-    LockTimeout(f64),
+    /// More addresses of a family than the protocol's version can tell.
+    #[error("cniVersion {version} has room for one {family} address, and there are {addresses}")]
+    TooManyAddresses {
+        /// The configuration's version.
+        version: Version,
+        /// The family.
+        family: Family,
+        /// How many there are.
+        addresses: usize,
+    },
+    /// A requested address that is in no configured subnet.
+    #[error(
+        "the requested address {0} has no prefix length, and no subnet of \"ipam.addresses\" has it"
+    )]
+    NoPrefix(IpAddr),
+    /// CHECK without the result of ADD.
+    #[error("\"prevResult\" is missing; CHECK compares with it")]
+    NoPrevResult,
+    /// CHECK: an address has another gateway than ADD gave it.
+    #[error("{address} had {} for a gateway, and would have {}", or_none(.found), or_none(.expected))]
+    GatewayDiffers {
+        /// The address.
+        address: IpAddr,
+        /// What the configuration says.
+        expected: Option<IpAddr>,
+        /// What `prevResult` says.
+        found: Option<IpAddr>,
+    },
+    /// A number of seconds that is no time.
+    #[error("{0} is not a number of seconds")]
+    NotSeconds(f64),
+    /// A value of `shared` that is neither a truth value nor addresses.
+    #[error("{0} is neither true nor false nor a list of addresses or subnets")]
+    NotShared(String),
+    /// A value of `reservations` that is neither an address nor several.
+    #[error("{0} is neither an address nor a list of addresses")]
+    NotReservation(String),
     /// The file that `resolvConf` names could not be read.
     #[error("\"ipam.resolvConf\": cannot read {}: {error}", .path.display())]
     ResolvConf {
@@ -260,6 +294,9 @@ pub enum Error {
         /// Why it failed.
         error: io::Error,
     },
+    /// An index of the leases could not be made.
+    #[error("cannot index the leases in {}", .0.display())]
+    Unindexable(PathBuf),
     /// Another process held the lock for too long.
     #[error("{} is still locked after {seconds} s{}", .path.display(), held_by(.holder.as_ref()))]
     Locked {
@@ -309,6 +346,20 @@ pub enum Error {
     /// A requested address that is a gateway.
     #[error("the requested address {0} is the gateway's")]
     RequestedGateway(IpAddr),
+    /// A requested address that the configuration excludes.
+    #[error("the requested address {0} is in \"exclude\"")]
+    RequestedExcluded(IpAddr),
+    /// A requested address that is kept for another.
+    #[error("the requested address {address} is reserved for \"{name}\"")]
+    RequestedReserved {
+        /// The address.
+        address: IpAddr,
+        /// Whom `reservations` names.
+        name: String,
+    },
+    /// A requested address that the host has.
+    #[error("the requested address {0} is one of this host's own")]
+    RequestedOwn(IpAddr),
     /// A requested address that another container has.
     #[error("the requested address {address} is held by {holder}")]
     Held {
@@ -360,17 +411,27 @@ impl Error {
             | Error::ResolvConf { .. }
             | Error::Store { .. } => code::IO,
             Error::LocationNotJson { .. } => code::DECODING,
+            Error::Unindexable(_) => code::INTERNAL,
             Error::Locked { .. } => code::TRY_AGAIN,
             Error::NoneFree { .. } => code::NO_FREE_ADDRESS,
             Error::Exhausted { .. } => code::NOT_AVAILABLE,
             Error::RequestedOutside { .. }
             | Error::RequestedTwo { .. }
             | Error::RequestedGateway(_)
+            | Error::RequestedExcluded(_)
+            | Error::RequestedReserved { .. }
+            | Error::RequestedOwn(_)
             | Error::Held { .. } => code::ADDRESS_NOT_AVAILABLE,
-            Error::NoLease { .. } | Error::LeaseDiffers { .. } => code::CHECK_FAILED,
+            Error::NoLease { .. } | Error::LeaseDiffers { .. } | Error::GatewayDiffers { .. } => {
+                code::CHECK_FAILED
+            }
             _ => code::INVALID_CONFIG,
         }
     }
+}
+
+fn or_none(address: &Option<IpAddr>) -> String {
+    address.map_or_else(|| "none".to_owned(), |address| address.to_string())
 }
 
 fn held_by(holder: Option<&Holder>) -> String {

@@ -2,8 +2,9 @@
 //!
 //! It takes the reference's configuration and keeps the reference's files, and
 //! goes beyond it where that made users suffer: addresses may be templates, a
-//! repeated ADD gets the same address again, GC and STATUS are there, and the
-//! lock is waited for with a deadline.
+//! repeated ADD gets the same address again, no reboot leaks an address, no call
+//! reads all leases, GC and STATUS are there, and the lock is waited for with a
+//! deadline.
 
 use std::net::IpAddr;
 
@@ -14,6 +15,7 @@ use crate::lease::{Lease, Owner};
 use crate::place::Here;
 use crate::pool::Pool;
 use crate::requested::requested;
+use crate::reservation::names;
 use crate::store::Leases;
 use crate::{Error, resolv_conf};
 
@@ -57,11 +59,12 @@ fn add(request: &Request) -> Result<Attachment, Error> {
         .resolv_conf
         .as_deref()
         .map_or_else(|| Ok(Dns::default()), resolv_conf::read)?;
-    let wanted = requested(request)?;
+    let (wanted, names) = (requested(request)?, names(request)?);
     let storage = Storage::read(&request.config)?;
-    let leases = storage.directory.lock(storage.lock_timeout)?;
+    let mut leases = storage.directory.lock(storage.lock_timeout)?;
+    leases.set_netns(request.netns.as_deref());
     Ok(Attachment {
-        ips: pool.allocate(&leases, &wanted, owner(request))?,
+        ips: pool.allocate(&mut leases, &wanted, &names, owner(request))?,
         routes,
         dns,
         ..Attachment::default()
@@ -70,11 +73,13 @@ fn add(request: &Request) -> Result<Attachment, Error> {
 
 /// Needs nothing but the lease directory: what ADD was told may have changed.
 fn del(request: &Request) -> Result<(), Error> {
-    let Some(leases) = lock_existing(request)? else {
+    let Some(mut leases) = lock_existing(request)? else {
         return Ok(());
     };
     let held = leases.of(owner(request))?;
-    release_all(&leases, held.found, held.unread)
+    let own = Lease::of(owner(request));
+    let held_by_it = held.found.into_iter().map(|address| (address, own.clone()));
+    release_all(&mut leases, held_by_it, held.unread)
 }
 
 fn check(request: &Request) -> Result<(), Error> {
@@ -85,7 +90,7 @@ fn check(request: &Request) -> Result<(), Error> {
         &Here::new(addressing.location.clone()),
     )?;
     let leases = lock_existing(request)?;
-    let leased = leases.map_or_else(|| Ok(Vec::new()), |leases| leased(request, &leases))?;
+    let leased = leases.map_or_else(|| Ok(Vec::new()), |leases| leased(request, leases))?;
     if leased.is_empty() {
         return Err(Error::NoLease {
             container: request.container_id.clone(),
@@ -117,15 +122,19 @@ fn gc(request: &Request) -> Result<(), Error> {
     let Some(valid) = request.config.valid_attachments()? else {
         return Ok(());
     };
-    let Some(leases) = lock_existing(request)? else {
+    let Some(mut leases) = lock_existing(request)? else {
         return Ok(());
     };
     let all = leases.all()?;
-    let stale = all
+    // This looks at everything anyway, so the search may find again what it passed
+    // because it was the host's own then.
+    leases.search_anew()?;
+    let holders = all
         .found
         .into_iter()
-        .filter(|(_, lease)| !is_valid(lease, &valid));
-    release_all(&leases, stale.map(|(address, _)| address), all.unread)
+        .map(|(address, kept)| (address, kept.lease));
+    let stale = holders.filter(|(_, lease)| !is_valid(lease, &valid));
+    release_all(&mut leases, stale, all.unread)
 }
 
 fn status(request: &Request) -> Result<(), Error> {
@@ -140,7 +149,10 @@ fn status(request: &Request) -> Result<(), Error> {
 
 fn pool(request: &Request, addressing: &Addressing, here: &Here) -> Result<Pool, Error> {
     let sets = addressing.sets_at(here)?;
-    Pool::new(&request.config.name, sets, request.config.version)
+    let pool = Pool::new(&request.config.name, sets, request.config.version)?;
+    Ok(pool
+        .with_cooldown(addressing.cooldown)
+        .with_reservations(addressing.reservations_at(here)?))
 }
 
 fn lock_existing(request: &Request) -> Result<Option<Leases>, Error> {
@@ -168,25 +180,32 @@ fn is_valid(lease: &Lease, valid: &[ValidAttachment]) -> bool {
     })
 }
 
-/// What the request's owner holds, for certain.
-fn leased(request: &Request, leases: &Leases) -> Result<Vec<IpAddr>, Error> {
+/// What the request's owner holds, for certain. A lease from an earlier boot is
+/// no more than a memory.
+fn leased(request: &Request, mut leases: Leases) -> Result<Vec<IpAddr>, Error> {
     let held = leases.of(owner(request))?;
+    let mut leased = Vec::with_capacity(held.found.len());
+    for address in held.found {
+        if leases.holds(address, owner(request))? {
+            leased.push(address);
+        }
+    }
     match held.unread {
-        Some(unread) if held.found.is_empty() => Err(unread),
-        _ => Ok(held.found),
+        Some(unread) if leased.is_empty() => Err(unread),
+        _ => Ok(leased),
     }
 }
 
 /// Frees what can be freed and tells the first error, `unread` before others: a
 /// lease that could not be read may have to be freed too.
 fn release_all(
-    leases: &Leases,
-    addresses: impl IntoIterator<Item = IpAddr>,
+    leases: &mut Leases,
+    held: impl IntoIterator<Item = (IpAddr, Lease)>,
     unread: Option<Error>,
 ) -> Result<(), Error> {
     let mut released = unread.map_or(Ok(()), Err);
-    for address in addresses {
-        released = released.and(leases.release(address));
+    for (address, holder) in held {
+        released = released.and(leases.release(address, &holder));
     }
     released
 }

@@ -29,14 +29,12 @@ impl Owner<'_> {
         format!("{}\r\n{}", self.container, self.ifname)
     }
 
-    /// Whether a lease file with `content` is this owner's.
-    pub(crate) fn holds(&self, content: &[u8]) -> Option<Match> {
-        match content
-            .trim_ascii()
-            .strip_prefix(self.container.as_bytes())?
-        {
-            b"" => Some(Match::Container),
-            rest => (rest.strip_prefix(b"\r\n")? == self.ifname.as_bytes()).then_some(Match::Exact),
+    /// How a lease names this owner, if it does.
+    pub(crate) fn is_named_by(&self, lease: &Lease) -> Option<Match> {
+        match lease.ifname.as_deref() {
+            _ if lease.container != self.container => None,
+            None => Some(Match::Container),
+            Some(ifname) => (ifname == self.ifname).then_some(Match::Exact),
         }
     }
 }
@@ -63,6 +61,29 @@ impl Lease {
             container: container.to_owned(),
             ifname,
         }
+    }
+
+    /// The lease that an owner has.
+    pub fn of(owner: Owner<'_>) -> Self {
+        Lease {
+            container: owner.container.to_owned(),
+            ifname: Some(owner.ifname.to_owned()),
+        }
+    }
+
+    /// Whose it is, if it names an interface.
+    pub fn owner(&self) -> Option<Owner<'_>> {
+        Some(Owner {
+            container: &self.container,
+            ifname: self.ifname.as_deref()?,
+        })
+    }
+
+    /// Whether this lease is what a holder has: one without an interface is that of
+    /// any interface of its container.
+    pub(crate) fn is_of(&self, holder: &Lease) -> bool {
+        self.container == holder.container
+            && (self.ifname.is_none() || self.ifname == holder.ifname)
     }
 
     /// Whether nobody holds it.
@@ -92,7 +113,8 @@ mod tests {
             ifname: "eth0",
         };
         assert_eq!(owner.content(), "c1\r\neth0");
-        assert_eq!(owner.holds(owner.content().as_bytes()), Some(Match::Exact));
+        let lease = Lease::parse(owner.content().as_bytes());
+        assert_eq!(owner.is_named_by(&lease), Some(Match::Exact));
         assert_eq!(
             Lease::parse(owner.content().as_bytes()).to_string(),
             "container c1, interface eth0"
@@ -109,13 +131,15 @@ mod tests {
             ("c1\r\neth0\n", Some(Match::Exact)),
             ("c1", Some(Match::Container)),
             ("c1\r\n", Some(Match::Container)),
+            ("c1\n", Some(Match::Container)),
             ("c1\r\neth01", None),
             ("c11\r\neth0", None),
             ("c11", None),
             ("c1\neth0", None),
             ("", None),
         ] {
-            assert_eq!(owner.holds(content.as_bytes()), expected, "{content:?}");
+            let lease = Lease::parse(content.as_bytes());
+            assert_eq!(owner.is_named_by(&lease), expected, "{content:?}");
         }
         assert!(Lease::parse(b" \n").is_empty());
         assert_eq!(Lease::parse(b"old").to_string(), "container old");

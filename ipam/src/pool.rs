@@ -1,20 +1,32 @@
 //! The range sets of a network on this host: which address a container gets.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use cni::{Ip, Version};
 
 use crate::Error;
+use crate::allocation::Allocation;
 use crate::family::Family;
+use crate::index::Searched;
 use crate::lease::Owner;
 use crate::range::{Candidate, Range, RangeSet};
+use crate::reservation::Reservations;
+use crate::skips::Skips;
 use crate::store::Leases;
+
+/// How long a released address rests when `cooldown` does not say.
+pub const COOLDOWN: Duration = Duration::from_secs(10);
 
 /// A network's range sets. A container gets one address from each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     network: String,
     sets: Vec<RangeSet>,
+    /// For each range of each set, what is not given to those who ask for nothing.
+    skips: Vec<Vec<Skips>>,
+    reservations: Reservations,
+    cooldown: Duration,
 }
 
 /// How much of a range is used.
@@ -24,7 +36,8 @@ pub struct Usage {
     pub range: Range,
     /// How many of its addresses are taken.
     pub used: u128,
-    /// How many it can give at most; the gateway is not counted.
+    /// How many it can give at most: gateways, exclusions, reservations and shared
+    /// addresses are not counted.
     pub total: u128,
 }
 
@@ -53,8 +66,33 @@ impl Pool {
                 });
             }
         }
-        let network = network.to_owned();
-        Ok(Pool { network, sets })
+        let pool = Pool {
+            network: network.to_owned(),
+            sets,
+            skips: Vec::new(),
+            reservations: Reservations::default(),
+            cooldown: COOLDOWN,
+        };
+        Ok(pool.with_reservations(Reservations::default()))
+    }
+
+    /// The same pool, with addresses that are for those of a name alone.
+    #[must_use]
+    pub fn with_reservations(mut self, reservations: Reservations) -> Self {
+        self.reservations = reservations;
+        let skips = |range: &Range| {
+            let reserved = self.reservations.addresses();
+            range.skips(self.gateways().chain(reserved))
+        };
+        let of_set = |set: &RangeSet| set.ranges().iter().map(skips).collect();
+        self.skips = self.sets.iter().map(of_set).collect();
+        self
+    }
+
+    /// The same pool, with another time for which released addresses rest.
+    #[must_use]
+    pub fn with_cooldown(self, cooldown: Duration) -> Self {
+        Pool { cooldown, ..self }
     }
 
     /// The sets in the order of the addresses in a result.
@@ -67,43 +105,47 @@ impl Pool {
         self.sets.iter().any(|set| set.candidate(address).is_some())
     }
 
-    /// Gives `owner` an address of each set: what is `wanted`, else what it holds
-    /// already, else the one after the last that was given out. All or none.
+    /// The network's name.
+    pub(crate) fn network(&self) -> &str {
+        &self.network
+    }
+
+    /// How long a released address rests.
+    pub(crate) fn cooldown(&self) -> Duration {
+        self.cooldown
+    }
+
+    /// Gives `owner` an address of each set: what is `wanted`, else what is
+    /// reserved for one of its `names`, else what it holds already, else the next
+    /// that is free. All or none.
     ///
     /// # Errors
     /// A wanted address that cannot be given, a set without a free address, or
     /// [`Error::Store`].
     pub fn allocate(
         &self,
-        leases: &Leases,
+        leases: &mut Leases,
         wanted: &[IpAddr],
+        names: &[String],
         owner: Owner<'_>,
     ) -> Result<Vec<Ip>, Error> {
-        let wanted = self.by_set(wanted)?;
-        let mut allocation = Allocation {
-            pool: self,
-            leases,
-            owner,
-            held: leases.of(owner)?.found,
-            made: Vec::new(),
-        };
-        let sets = self.sets.iter().enumerate();
-        let chosen = sets.map(|(index, set)| allocation.choose(index, set, wanted[index])?.ip());
-        let chosen: Result<Vec<Ip>, Error> = chosen.collect();
-        match &chosen {
-            Ok(_) => allocation.release_superseded(&wanted)?,
-            Err(_) => allocation.undo(),
+        let mut by_set = self.by_set(wanted, names)?;
+        let reserved: Vec<IpAddr> = self.reservations.of(names).collect();
+        let here: Vec<IpAddr> = reserved.into_iter().filter(|a| self.contains(*a)).collect();
+        for (wanted, reserved) in by_set.iter_mut().zip(self.by_set(&here, names)?) {
+            *wanted = wanted.or(reserved);
         }
-        chosen
+        Allocation::start(self, leases, owner)?.run(&by_set)
     }
 
     /// Which address is wanted of each set.
-    fn by_set(&self, wanted: &[IpAddr]) -> Result<Vec<Option<Candidate<'_>>>, Error> {
+    fn by_set(
+        &self,
+        wanted: &[IpAddr],
+        names: &[String],
+    ) -> Result<Vec<Option<Candidate<'_>>>, Error> {
         let mut by_set: Vec<Option<Candidate<'_>>> = vec![None; self.sets.len()];
         for &address in wanted {
-            if self.is_gateway(address) {
-                return Err(Error::RequestedGateway(address));
-            }
             let mut candidates = self
                 .sets
                 .iter()
@@ -114,6 +156,7 @@ impl Pool {
                 address,
                 ranges: self.listed(),
             })?;
+            self.check_allowed(candidate, names)?;
             if let Some(first) = by_set[index]
                 .replace(candidate)
                 .filter(|first| *first != candidate)
@@ -128,6 +171,30 @@ impl Pool {
         Ok(by_set)
     }
 
+    /// Whether somebody of these names may ask for an address.
+    fn check_allowed(&self, candidate: Candidate<'_>, names: &[String]) -> Result<(), Error> {
+        let address = candidate.address;
+        if self.is_gateway(address) {
+            return Err(Error::RequestedGateway(address));
+        }
+        if let Some(name) = self.reservations.of_another(address, names) {
+            return Err(Error::RequestedReserved {
+                address,
+                name: name.to_owned(),
+            });
+        }
+        let is_reserved = self.reservations.of(names).any(|own| own == address);
+        match candidate.range.excludes(address) && !is_reserved {
+            true => Err(Error::RequestedExcluded(address)),
+            false => Ok(()),
+        }
+    }
+
+    fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        let ranges = self.sets.iter().flat_map(RangeSet::ranges);
+        ranges.filter_map(Range::gateway)
+    }
+
     fn is_gateway(&self, address: IpAddr) -> bool {
         self.sets.iter().any(|set| set.has_gateway(address))
     }
@@ -137,38 +204,57 @@ impl Pool {
         sets.join(", ")
     }
 
+    /// The ranges of a set to search in, with what is to be skipped.
+    pub(crate) fn searched(&self, set: usize) -> impl Iterator<Item = (&Range, Searched<'_>)> {
+        let ranges = self.sets[set].ranges().iter().zip(&self.skips[set]);
+        ranges.map(|(range, skips)| {
+            let searched = Searched {
+                first: range.first(),
+                last: range.last(),
+                skips,
+            };
+            (range, searched)
+        })
+    }
+
+    /// The address that those get who ask for none, of a range that all share.
+    pub(crate) fn shared<'r>(&self, range: &'r Range) -> Option<Candidate<'r>> {
+        let address = range.first_shared(self.gateways().chain(self.reservations.addresses()))?;
+        Some(Candidate { address, range })
+    }
+
     /// How much of each range is used, set by set.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub fn usage(&self, leases: Option<&Leases>) -> Result<Vec<Vec<Usage>>, Error> {
-        let taken = leases.map_or(Ok(Vec::new()), Leases::taken)?;
-        let usage = |range: &Range| {
-            let used = taken
-                .iter()
-                .filter(|a| range.contains(**a) && !self.is_gateway(**a));
-            Usage {
-                range: range.clone(),
-                used: used.count() as u128,
-                total: self.room(range),
+        let mut taken = leases.map_or(Ok(Vec::new()), Leases::named)?;
+        if let Some(leases) = leases {
+            // Whether a lease is still somebody's matters when it is for want of it
+            // that nothing is left.
+            if self.figures(&taken).iter().any(|set| is_full(set)) {
+                taken.retain(|address| !leases.is_free(*address).is_ok_and(|free| free));
             }
-        };
-        let sets = self.sets.iter();
-        Ok(sets
-            .map(|set| set.ranges().iter().map(usage).collect())
-            .collect())
+        }
+        Ok(self.figures(&taken))
     }
 
-    /// How many addresses a range can give.
-    fn room(&self, range: &Range) -> u128 {
-        let ranges = self.sets.iter().flat_map(RangeSet::ranges);
-        let gateways = ranges
-            .map(Range::gateway)
-            .filter(|gateway| range.contains(*gateway));
-        let mut gateways: Vec<IpAddr> = gateways.collect();
-        gateways.sort_unstable();
-        gateways.dedup();
-        range.size() - gateways.len() as u128
+    fn figures(&self, taken: &[IpAddr]) -> Vec<Vec<Usage>> {
+        let usage = |(range, searched): (&Range, Searched<'_>)| {
+            let (first, last) = (range.first(), range.last());
+            let number = crate::family::number;
+            let counts =
+                |a: &&IpAddr| range.contains(**a) && searched.skips.end_of(number(**a)).is_none();
+            let skipped = searched.skips.count(number(first), number(last));
+            Usage {
+                range: range.clone(),
+                used: taken.iter().filter(counts).count() as u128,
+                total: range.size() - skipped,
+            }
+        };
+        let sets = 0..self.sets.len();
+        sets.map(|set| self.searched(set).map(usage).collect())
+            .collect()
     }
 
     /// Whether every set can still give an address.
@@ -177,8 +263,7 @@ impl Pool {
     /// [`Error::Exhausted`] with the figures, and [`Error::Store`].
     pub fn can_give(&self, leases: Option<&Leases>) -> Result<(), Error> {
         let usage = self.usage(leases)?;
-        let full = |set: &Vec<Usage>| set.iter().all(|range| range.used >= range.total);
-        if !usage.iter().any(full) {
+        if !usage.iter().any(|set| is_full(set)) {
             return Ok(());
         }
         let figures = |u: &Usage| format!("{} {}/{} used", u.range, u.used, u.total);
@@ -190,95 +275,7 @@ impl Pool {
     }
 }
 
-/// One ADD's way through the sets.
-struct Allocation<'a> {
-    pool: &'a Pool,
-    leases: &'a Leases,
-    owner: Owner<'a>,
-    /// What the owner held before.
-    held: Vec<IpAddr>,
-    /// What it was given now.
-    made: Vec<IpAddr>,
-}
-
-impl Allocation<'_> {
-    fn choose<'s>(
-        &mut self,
-        index: usize,
-        set: &'s RangeSet,
-        wanted: Option<Candidate<'s>>,
-    ) -> Result<Candidate<'s>, Error> {
-        // A runtime that repeats an ADD gets the same again: it may have missed
-        // the first answer.
-        let mut held = self.held.iter().copied();
-        match wanted {
-            Some(wanted) if held.any(|address| address == wanted.address) => Ok(wanted),
-            Some(wanted) => match self.reserve(index, wanted.address)? {
-                true => Ok(wanted),
-                false => Err(self.held_by_other(wanted.address)),
-            },
-            None => match held.find_map(|address| set.candidate(address)) {
-                Some(held) => Ok(held),
-                None => self.next_free(index, set),
-            },
-        }
-    }
-
-    fn next_free<'s>(&mut self, index: usize, set: &'s RangeSet) -> Result<Candidate<'s>, Error> {
-        let last = self.leases.last_reserved(index);
-        let first = last.map_or_else(|| set.start(), |last| set.after(last));
-        let mut candidate = first;
-        loop {
-            if !self.pool.is_gateway(candidate.address) && self.reserve(index, candidate.address)? {
-                return Ok(candidate);
-            }
-            candidate = set.after(candidate.address);
-            if candidate == first {
-                return Err(Error::NoneFree {
-                    set: set.to_string(),
-                    network: self.pool.network.clone(),
-                });
-            }
-        }
-    }
-
-    fn reserve(&mut self, index: usize, address: IpAddr) -> Result<bool, Error> {
-        if !self.leases.reserve(address, self.owner)? {
-            return Ok(false);
-        }
-        self.made.push(address);
-        self.leases.set_last_reserved(index, address)?;
-        Ok(true)
-    }
-
-    fn held_by_other(&self, address: IpAddr) -> Error {
-        let holder = match self.leases.lease(address) {
-            Ok(Some(lease)) => lease.to_string(),
-            Ok(None) => "nobody now".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        Error::Held { address, holder }
-    }
-
-    /// Who asks for another address than it holds has no use for the old one.
-    fn release_superseded(&self, wanted: &[Option<Candidate<'_>>]) -> Result<(), Error> {
-        for (set, wanted) in self.pool.sets.iter().zip(wanted) {
-            let Some(wanted) = wanted else { continue };
-            let old = self
-                .held
-                .iter()
-                .filter(|a| **a != wanted.address && set.candidate(**a).is_some());
-            old.copied()
-                .try_for_each(|address| self.leases.release(address))?;
-        }
-        Ok(())
-    }
-
-    fn undo(&self) {
-        for address in &self.made {
-            // The error that led here counts. What is left the next ADD or DEL
-            // of the same owner finds.
-            let _ = self.leases.release(*address);
-        }
-    }
+fn is_full(set: &[Usage]) -> bool {
+    let mut ranges = set.iter();
+    ranges.all(|usage| !usage.range.is_shared() && usage.used >= usage.total)
 }

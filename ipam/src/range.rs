@@ -12,6 +12,7 @@ use ipnetwork::IpNetwork;
 
 use crate::Error;
 use crate::family::{Family, number, with_prefix};
+use crate::skips::Skips;
 
 /// Addresses that are given out, and the subnet they are part of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +21,21 @@ pub struct Range {
     subnet: IpNetwork,
     first: u128,
     last: u128,
-    gateway: IpAddr,
+    gateway: Option<IpAddr>,
+    excluded: Skips,
+    shared: Skips,
+}
+
+/// Which addresses of a range any number of containers may hold at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Shared {
+    /// None of them.
+    #[default]
+    None,
+    /// All of them.
+    All,
+    /// These.
+    Some(Vec<IpNetwork>),
 }
 
 /// The parts of a range's description; only the subnet is necessary.
@@ -34,6 +49,24 @@ pub struct Bounds {
     pub end: Option<IpAddr>,
     /// The gateway; the first address after the subnet's own.
     pub gateway: Option<IpAddr>,
+    /// What is never given out.
+    pub exclude: Vec<IpNetwork>,
+    /// What many may hold.
+    pub shared: Shared,
+}
+
+impl Bounds {
+    /// A subnet and no other parts.
+    pub fn of(subnet: IpNetwork) -> Self {
+        Bounds {
+            subnet,
+            start: None,
+            end: None,
+            gateway: None,
+            exclude: Vec::new(),
+            shared: Shared::None,
+        }
+    }
 }
 
 impl Range {
@@ -45,7 +78,9 @@ impl Range {
     pub fn new(bounds: &Bounds) -> Result<Self, Error> {
         let subnet = bounds.subnet;
         let family = Family::of(subnet.ip());
-        if u32::from(subnet.prefix()) + 2 > family.bits() {
+        // A shared address has no neighbours that a subnet would be needed for.
+        let tiny = u32::from(subnet.prefix()) + 2 > family.bits();
+        if tiny && bounds.shared != Shared::All {
             return Err(Error::SubnetTooSmall(subnet));
         }
         if subnet.ip() != subnet.network() {
@@ -61,20 +96,19 @@ impl Range {
         };
         let network = number(subnet.network());
         let broadcast = network | family.host_bits(subnet.prefix());
-        let highest = if family == Family::V4 {
-            broadcast - 1
-        } else {
-            broadcast
+        let (lowest, highest) = match family {
+            _ if tiny => (network, broadcast),
+            Family::V4 => (network + 1, broadcast - 1),
+            Family::V6 => (network + 1, broadcast),
         };
-        let gateway = bounds
-            .gateway
-            .unwrap_or_else(|| family.address(network + 1));
-        if Family::of(gateway) != family {
+        let usual = (!tiny).then(|| family.address(network + 1));
+        let gateway = bounds.gateway.or(usual);
+        if let Some(gateway) = gateway.filter(|gateway| Family::of(*gateway) != family) {
             return Err(Error::GatewayFamily { gateway, subnet });
         }
         let first = bounds
             .start
-            .map_or(Ok(network + 1), |a| inside("rangeStart", a))?;
+            .map_or(Ok(lowest), |a| inside("rangeStart", a))?;
         let last = bounds.end.map_or(Ok(highest), |a| inside("rangeEnd", a))?;
         if first > last {
             return Err(Error::ReversedRange {
@@ -82,12 +116,25 @@ impl Range {
                 end: family.address(last),
             });
         }
+        let intervals = |key, nets: &[IpNetwork]| {
+            let interval = |net: &IpNetwork| {
+                inside(key, net.ip())?;
+                Ok((number(net.network()), number(net.broadcast())))
+            };
+            nets.iter().map(interval).collect::<Result<_, Error>>()
+        };
         Ok(Range {
             family,
             subnet,
             first,
             last,
             gateway,
+            excluded: Skips::new(intervals("exclude", &bounds.exclude)?),
+            shared: Skips::new(match &bounds.shared {
+                Shared::None => Vec::new(),
+                Shared::All => vec![(first, last)],
+                Shared::Some(nets) => intervals("shared", nets)?,
+            }),
         })
     }
 
@@ -96,8 +143,8 @@ impl Range {
         self.subnet
     }
 
-    /// The gateway.
-    pub fn gateway(&self) -> IpAddr {
+    /// The gateway, if the range has one.
+    pub fn gateway(&self) -> Option<IpAddr> {
         self.gateway
     }
 
@@ -119,6 +166,48 @@ impl Range {
     /// Whether `address` is between the ends; it may be the gateway.
     pub fn contains(&self, address: IpAddr) -> bool {
         Family::of(address) == self.family && (self.first..=self.last).contains(&number(address))
+    }
+
+    /// Whether `address` is never given out.
+    pub fn excludes(&self, address: IpAddr) -> bool {
+        Family::of(address) == self.family && self.excluded.end_of(number(address)).is_some()
+    }
+
+    /// Whether any number of containers may hold `address` at once.
+    pub fn shares(&self, address: IpAddr) -> bool {
+        self.contains(address) && self.shared.end_of(number(address)).is_some()
+    }
+
+    /// Whether they may hold each of its addresses.
+    pub fn is_shared(&self) -> bool {
+        self.shared
+            .end_of(self.first)
+            .is_some_and(|end| end >= self.last)
+    }
+
+    /// The addresses that nobody is given who does not ask for one of them:
+    /// excluded ones, shared ones, and `others` of its family.
+    pub fn skips(&self, others: impl IntoIterator<Item = IpAddr>) -> Skips {
+        let of_family = others.into_iter().filter(|a| Family::of(*a) == self.family);
+        let others = of_family.map(|address| (number(address), number(address)));
+        let own = self
+            .excluded
+            .intervals()
+            .iter()
+            .chain(self.shared.intervals());
+        Skips::new(own.copied().chain(others).collect())
+    }
+
+    /// The first address that all containers share, of a range that they do.
+    pub fn first_shared(&self, others: impl IntoIterator<Item = IpAddr>) -> Option<IpAddr> {
+        let of_family = others.into_iter().filter(|a| Family::of(*a) == self.family);
+        let others = of_family.map(|address| (number(address), number(address)));
+        let excluded = self.excluded.intervals().iter().copied();
+        let skipped = Skips::new(excluded.chain(others).collect());
+        let first = skipped
+            .end_of(self.first)
+            .map_or(self.first, |end| end.saturating_add(1));
+        (first <= self.last).then(|| self.family.address(first))
     }
 
     fn start(&self) -> Candidate<'_> {
@@ -162,8 +251,9 @@ impl Candidate<'_> {
     pub fn ip(&self) -> Result<cni::Ip, Error> {
         Ok(cni::Ip {
             address: with_prefix(self.address, self.range.subnet.prefix())?,
-            gateway: Some(self.range.gateway),
+            gateway: self.range.gateway,
             interface: None,
+            shared: self.range.shares(self.address),
         })
     }
 }
@@ -210,7 +300,7 @@ impl RangeSet {
 
     /// Whether `address` is the gateway of any of its ranges.
     pub fn has_gateway(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|range| range.gateway == address)
+        self.0.iter().any(|range| range.gateway == Some(address))
     }
 
     /// The first address to try. It may be a gateway.
@@ -259,10 +349,10 @@ mod tests {
     fn bounds(subnet: &str, start: &str, end: &str, gateway: &str) -> Bounds {
         let address = |text: &str| (!text.is_empty()).then(|| text.parse().unwrap());
         Bounds {
-            subnet: subnet.parse().unwrap(),
             start: address(start),
             end: address(end),
             gateway: address(gateway),
+            ..Bounds::of(subnet.parse().unwrap())
         }
     }
 
@@ -287,7 +377,7 @@ mod tests {
         ] {
             let range = range(subnet, "", "", "");
             assert_eq!(range.to_string(), expected);
-            assert_eq!(range.gateway().to_string(), gateway);
+            assert_eq!(range.gateway().unwrap().to_string(), gateway);
         }
     }
 
@@ -358,6 +448,42 @@ mod tests {
             [2, 3]
         );
         assert!(set.has_gateway("10.1.0.2".parse().unwrap()));
+    }
+
+    #[test]
+    fn shared_ranges_may_be_one_address() {
+        let bounds = |subnet: &str| Bounds {
+            shared: Shared::All,
+            ..Bounds::of(subnet.parse().unwrap())
+        };
+        for (subnet, first) in [
+            ("192.0.2.53/32", "192.0.2.53"),
+            ("2001:db8::53/128", "2001:db8::53"),
+            ("192.0.2.0/31", "192.0.2.0"),
+            ("192.0.2.0/24", "192.0.2.2"),
+        ] {
+            let range = Range::new(&bounds(subnet)).unwrap();
+            assert!(range.is_shared());
+            let given = range.first_shared(range.gateway());
+            assert_eq!(given.unwrap().to_string(), first);
+            assert!(range.shares(given.unwrap()));
+        }
+        let some = Range::new(&Bounds {
+            shared: Shared::Some(vec!["10.0.0.64/26".parse().unwrap()]),
+            exclude: vec!["10.0.0.9/32".parse().unwrap()],
+            ..Bounds::of("10.0.0.0/24".parse().unwrap())
+        })
+        .unwrap();
+        let at = |n: u8| IpAddr::from([10, 0, 0, n]);
+        assert!(!some.is_shared() && some.shares(at(64)) && !some.shares(at(63)));
+        assert!(some.excludes(at(9)) && !some.excludes(at(10)));
+        assert_eq!(some.skips([at(1)]).count(0, u128::MAX), 66);
+        let outside = Bounds {
+            exclude: vec!["10.0.1.0/24".parse().unwrap()],
+            ..Bounds::of("10.0.0.0/24".parse().unwrap())
+        };
+        let error = Range::new(&outside).unwrap_err().to_string();
+        assert!(error.contains("\"exclude\": 10.0.1.0"), "{error}");
     }
 
     #[test]

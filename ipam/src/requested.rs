@@ -49,54 +49,104 @@ struct MesosAddress {
     ip_address: String,
 }
 
-/// The addresses asked for through `CNI_ARGS`, `args.cni.ips`,
-/// `runtimeConfig.ips` and Mesos, each once. A prefix length is not looked at:
-/// the range has one.
+/// An address that was asked for, and the length of its prefix if that was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The address.
+    pub address: IpAddr,
+    /// The length of its prefix.
+    pub prefix: Option<u8>,
+}
+
+/// What is asked for, by the way it came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// `IP=` of `CNI_ARGS`, with or without blanks after the commas.
+    pub args: Vec<Named>,
+    /// `GATEWAY=` of `CNI_ARGS`.
+    pub gateways: Vec<IpAddr>,
+    /// `args.cni.ips`.
+    pub config: Vec<Named>,
+    /// `runtimeConfig.ips`.
+    pub runtime: Vec<Named>,
+    /// `args["org.apache.mesos"].network_info.ip_addresses`.
+    pub mesos: Vec<Named>,
+}
+
+impl Requests {
+    /// Reads every way of asking.
+    ///
+    /// # Errors
+    /// A value of the wrong type, or one that is no address.
+    pub fn read(request: &Request) -> Result<Self, Error> {
+        let keys: Keys = request.config.read()?;
+        let list = |key| request.args.get(key).into_iter();
+        let items = |key| list(key).flat_map(|list| list.split(',')).map(str::trim);
+        let bad = |key: &str, text: &str| Error::BadArgs(format!("{key}={text}"));
+        let args = items("IP").map(|text| Named::parse(text).ok_or_else(|| bad("IP", text)));
+        let gateways = items("GATEWAY").map(|text| text.parse().map_err(|_| bad("GATEWAY", text)));
+        let mesos = keys.args.mesos.network_info.ip_addresses;
+        let mesos = mesos.into_iter().map(|entry| entry.ip_address);
+        let mesos: Vec<String> = mesos.filter(|text| !text.is_empty()).collect();
+        Ok(Requests {
+            args: args.collect::<Result<_, _>>()?,
+            gateways: gateways.collect::<Result<_, _>>()?,
+            config: read_all("args.cni.ips", &keys.args.cni.ips)?,
+            runtime: read_all("runtimeConfig.ips", &keys.runtime_config.ips)?,
+            mesos: read_all("args.org.apache.mesos.network_info.ip_addresses", &mesos)?,
+        })
+    }
+
+    /// What is asked for in place of what a configuration says, if anything is.
+    pub fn replacing(&self) -> Option<&[Named]> {
+        let ways = [&self.runtime, &self.config, &self.mesos];
+        let mut asked = ways.into_iter().filter(|way| !way.is_empty());
+        asked.next().map(Vec::as_slice)
+    }
+}
+
+fn read_all(key: &str, texts: &[String]) -> Result<Vec<Named>, Error> {
+    let named = |(index, text): (usize, &String)| {
+        let bad = || Error::NotAddress(text.clone()).at(format!("{key}[{index}]"));
+        Named::parse(text).ok_or_else(bad)
+    };
+    texts.iter().enumerate().map(named).collect()
+}
+
+/// The addresses asked for in any way, each once. A prefix length is not looked
+/// at: the range has one.
 ///
 /// # Errors
-/// A value of the wrong type, or one that is no address.
+/// As [`Requests::read`].
 pub fn requested(request: &Request) -> Result<Vec<IpAddr>, Error> {
-    let keys: Keys = request.config.read()?;
-    let mut addresses = Vec::new();
-    for text in request
-        .args
-        .get("IP")
-        .into_iter()
-        .flat_map(|list| list.split(','))
-    {
-        let address = parse(text).ok_or_else(|| Error::BadArgs(text.to_owned()))?;
-        addresses.push(address);
-    }
-    let mut read = |key: &str, texts: &mut dyn Iterator<Item = &String>| {
-        for (index, text) in texts.enumerate() {
-            let address = parse(text)
-                .ok_or_else(|| Error::NotAddress(text.clone()).at(format!("{key}[{index}]")));
-            addresses.push(address?);
-        }
-        Ok::<(), Error>(())
-    };
-    let mesos = &keys.args.mesos.network_info.ip_addresses;
-    let mut mesos = mesos
-        .iter()
-        .map(|entry| &entry.ip_address)
-        .filter(|text| !text.is_empty());
-    read("args.cni.ips", &mut keys.args.cni.ips.iter())?;
-    read("runtimeConfig.ips", &mut keys.runtime_config.ips.iter())?;
-    read(
-        "args.org.apache.mesos.network_info.ip_addresses",
-        &mut mesos,
-    )?;
+    let Requests {
+        args,
+        config,
+        runtime,
+        mesos,
+        ..
+    } = Requests::read(request)?;
+    let all = [args, config, runtime, mesos].into_iter().flatten();
+    let mut addresses: Vec<IpAddr> = all.map(|named| named.address).collect();
     addresses.sort_unstable();
     addresses.dedup();
     Ok(addresses)
 }
 
-fn parse(text: &str) -> Option<IpAddr> {
-    let address = match text.contains('/') {
-        true => text.parse::<IpNetwork>().ok()?.ip(),
-        false => text.parse().ok()?,
-    };
-    Some(address.to_canonical())
+impl Named {
+    fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.contains('/') {
+            true => {
+                let net: IpNetwork = text.parse().ok()?;
+                (net.ip(), Some(net.prefix()))
+            }
+            false => (text.parse().ok()?, None),
+        };
+        Some(Named {
+            address: address.to_canonical(),
+            prefix,
+        })
+    }
 }
 
 #[cfg(test)]

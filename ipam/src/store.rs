@@ -8,21 +8,29 @@
 //!
 //! A lease appears whole or not at all: it is written under another name, which
 //! the reference does not take for a lease, and renamed. An empty lease file is
-//! what a reference that was killed leaves; nobody holds it.
+//! what a reference that was killed leaves; nobody holds it. Nor does anybody hold
+//! a lease from an earlier boot, unless `keepAcrossReboot` says so.
+//!
+//! An index, `DATADIR/.slash24/NETWORK/index`, saves calls from reading all
+//! leases. No network's name begins with a dot, so the reference never looks there.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+mod indexed;
+mod sharing;
+
+use std::fs;
+use std::io::ErrorKind;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
-
 use crate::Error;
+use crate::boot::Boot;
+use crate::index::Index;
 use crate::lease::{Lease, Match, Owner};
+use crate::lease_file::{self, Kept, failed};
 use crate::lock::Lock;
+use crate::record::{Namespace, Record};
+use crate::shared::{self, Holders};
 
 /// Where the reference keeps leases when `dataDir` does not say.
 pub const DATA_DIR: &str = "/var/lib/cni/networks";
@@ -30,26 +38,43 @@ pub const DATA_DIR: &str = "/var/lib/cni/networks";
 /// How long to wait for the lock when `lockTimeout` does not say.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Where, beside the lease directories, lies what the reference does not know.
+const BESIDE: &str = ".slash24";
+
 /// Where a lease is written before it gets its name. The lock admits one writer,
 /// so one name does, and what a killed writer left is overwritten.
 const UNNAMED: &str = ".new-lease";
 
-/// The longest lease that is looked at. Longer ones are nobody's.
-const LONGEST: usize = 4096;
-
 /// The lease directory of one network, which may not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaseDirectory(PathBuf);
+pub struct LeaseDirectory {
+    path: PathBuf,
+    beside: PathBuf,
+    keep_across_reboot: bool,
+}
 
 impl LeaseDirectory {
     /// The directory of `network`, whose name must be an identifier of CNI.
     pub fn new(data_dir: &Path, network: &str) -> Self {
-        LeaseDirectory(data_dir.join(network))
+        LeaseDirectory {
+            path: data_dir.join(network),
+            beside: data_dir.join(BESIDE).join(network),
+            keep_across_reboot: false,
+        }
+    }
+
+    /// The same, with leases that are good in any boot of the machine.
+    #[must_use]
+    pub fn keeping_across_reboot(self, keep: bool) -> Self {
+        LeaseDirectory {
+            keep_across_reboot: keep,
+            ..self
+        }
     }
 
     /// Its path.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Locks it, and makes it if need be.
@@ -60,8 +85,8 @@ impl LeaseDirectory {
         if let Some(leases) = self.lock_existing(timeout)? {
             return Ok(leases);
         }
-        fs::create_dir_all(&self.0).map_err(|e| failed("make", &self.0, e))?;
-        let lock = Lock::acquire(&self.0.join("lock"), timeout)?;
+        fs::create_dir_all(&self.path).map_err(|e| failed("make", &self.path, e))?;
+        let lock = Lock::acquire(&self.path.join("lock"), timeout)?;
         Ok(self.locked(lock))
     }
 
@@ -70,7 +95,7 @@ impl LeaseDirectory {
     /// # Errors
     /// [`Error::Store`] and [`Error::Locked`].
     pub fn lock_existing(&self, timeout: Duration) -> Result<Option<Leases>, Error> {
-        match Lock::acquire(&self.0.join("lock"), timeout) {
+        match Lock::acquire(&self.path.join("lock"), timeout) {
             Ok(lock) => Ok(Some(self.locked(lock))),
             Err(Error::Store { error, .. }) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -79,7 +104,14 @@ impl LeaseDirectory {
 
     fn locked(&self, lock: Lock) -> Leases {
         Leases {
-            directory: self.0.clone(),
+            directory: self.path.clone(),
+            index_path: self.beside.join("index"),
+            shared: self.beside.join("shared"),
+            boot: Boot::now(),
+            keep_across_reboot: self.keep_across_reboot,
+            netns: None,
+            index: None,
+            unread: false,
             _lock: lock,
         }
     }
@@ -99,65 +131,171 @@ pub struct Found<T> {
 #[derive(Debug)]
 pub struct Leases {
     directory: PathBuf,
+    index_path: PathBuf,
+    /// The folder with the holders of shared addresses.
+    shared: PathBuf,
+    boot: Boot,
+    keep_across_reboot: bool,
+    netns: Option<Namespace>,
+    /// Loaded when it is first needed.
+    index: Option<Index>,
+    /// Whether a lease could not be read, and so the index is not all.
+    unread: bool,
     _lock: Lock,
 }
 
+impl Drop for Leases {
+    /// Whatever became of the call, leases and index agree; unless it panicked.
+    fn drop(&mut self) {
+        let usable = !self.unread && !std::thread::panicking();
+        if let Some(index) = self.index.as_mut().filter(|_| usable) {
+            // Without an index the next call makes one.
+            let _ = index.write(&self.directory);
+        }
+    }
+}
+
 impl Leases {
+    /// Remembers that the leases to be made are for the namespace at `path`.
+    pub fn set_netns(&mut self, path: Option<&Path>) {
+        self.netns = path.and_then(Namespace::at);
+    }
+
+    /// The boot that leases are compared with.
+    pub fn boot(&self) -> &Boot {
+        &self.boot
+    }
+
     /// The addresses that `owner` holds, in order. Leases without an interface
     /// count for any interface of their container, but only if none has it.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn of(&self, owner: Owner<'_>) -> Result<Found<IpAddr>, Error> {
-        let (mut exact, mut legacy) = (Vec::new(), Vec::new());
-        let unread = self.read_each(|address, content| match owner.holds(content) {
-            Some(Match::Exact) => exact.push(address),
-            Some(Match::Container) => legacy.push(address),
-            None => {}
-        })?;
-        let mut found = if exact.is_empty() { legacy } else { exact };
+    pub fn of(&mut self, owner: Owner<'_>) -> Result<Found<IpAddr>, Error> {
+        if self.unread {
+            self.index = None;
+        }
+        let unread = self.load_index()?;
+        let exact = self.held(owner, Match::Exact)?;
+        let mut found = match exact.is_empty() {
+            true => self.held(owner, Match::Container)?,
+            false => exact,
+        };
         found.sort_unstable();
         Ok(Found { found, unread })
     }
 
-    /// Every lease, those that nobody holds too.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn all(&self) -> Result<Found<(IpAddr, Lease)>, Error> {
-        let mut found = Vec::new();
-        let unread =
-            self.read_each(|address, content| found.push((address, Lease::parse(content))))?;
-        found.sort_unstable_by_key(|(address, _)| *address);
-        Ok(Found { found, unread })
+    /// The addresses of leases that name the owner in one way.
+    fn held(&mut self, owner: Owner<'_>, by: Match) -> Result<Vec<IpAddr>, Error> {
+        let ifname = (by == Match::Exact).then_some(owner.ifname);
+        let indexed = self.in_index(|index| index.held(owner.container, ifname))?;
+        let candidates = indexed.map_or_else(|| self.named(), Ok)?;
+        let mut held = Vec::with_capacity(candidates.len());
+        for address in candidates {
+            // What the index says is only where to look.
+            let lease = self.kept(address)?.map(|kept| kept.lease);
+            let named = lease.is_some_and(|lease| owner.is_named_by(&lease) == Some(by));
+            if named || (by == Match::Exact && self.shares(address, owner)?) {
+                held.push(address);
+            }
+        }
+        Ok(held)
     }
 
-    /// The addresses that are taken.
+    /// Every lease, those that nobody holds too. A shared address has one for each
+    /// of its holders.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn taken(&self) -> Result<Vec<IpAddr>, Error> {
-        let mut taken = Vec::new();
+    pub fn all(&self) -> Result<Found<(IpAddr, Kept)>, Error> {
+        let Found {
+            mut found,
+            mut unread,
+        } = shared::all(&self.shared)?;
         self.each(|address, path| {
-            if !is_empty_file(path) {
-                taken.push(address);
+            match Kept::read(path) {
+                Ok(kept) => found.extend(kept.map(|kept| (address, kept))),
+                Err(error) => unread = unread.take().or(Some(failed("read", path, error))),
             }
             Ok(())
         })?;
-        Ok(taken)
+        let order = |(address, kept): &(IpAddr, Kept)| {
+            let lease = &kept.lease;
+            (*address, lease.container.clone(), lease.ifname.clone())
+        };
+        found.sort_by_cached_key(order);
+        // One of the holders of a shared address is named twice.
+        found.dedup_by(|a, b| a.0 == b.0 && a.1.lease == b.1.lease);
+        Ok(Found { found, unread })
     }
 
-    /// The lease of an address; `None` when there is no file.
+    /// The addresses that are taken, by the names of files. Whose they are, and
+    /// whether still, is not looked at.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn lease(&self, address: IpAddr) -> Result<Option<Lease>, Error> {
+    pub fn named(&self) -> Result<Vec<IpAddr>, Error> {
+        let mut named = Vec::new();
+        self.each(|address, _| {
+            named.push(address);
+            Ok(())
+        })?;
+        Ok(named)
+    }
+
+    /// The lease of an address; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn kept(&self, address: IpAddr) -> Result<Option<Kept>, Error> {
         let path = self.path(address);
-        let content = read(&path, &mut [0; LONGEST]).map(Lease::parse);
-        match content {
-            Ok(lease) => Ok(Some(lease)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("read", &path, error)),
+        Kept::read(&path).map_err(|error| failed("read", &path, error))
+    }
+
+    /// Whether a lease is somebody's: it names somebody, and is not from an
+    /// earlier boot.
+    pub fn is_current(&self, kept: &Kept) -> bool {
+        let boot = kept.record.as_ref().map(|record| record.boot.as_str());
+        let earlier = self.boot.is_after(boot, kept.since);
+        !kept.lease.is_empty() && (self.keep_across_reboot || !earlier)
+    }
+
+    /// Whether `owner` holds an address in this boot.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn holds(&self, address: IpAddr, owner: Owner<'_>) -> Result<bool, Error> {
+        let named = self.kept(address)?;
+        let named = named.filter(|kept| owner.is_named_by(&kept.lease).is_some());
+        let kept = match named {
+            Some(kept) => Some(kept),
+            None => Holders::of(&self.shared, address).get(owner)?,
+        };
+        Ok(kept.is_some_and(|kept| self.is_current(&kept)))
+    }
+
+    /// Whether an address can be given to anybody.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn is_free(&self, address: IpAddr) -> Result<bool, Error> {
+        Ok(!matches!(self.look(address)?, Taken::Yes))
+    }
+
+    fn look(&self, address: IpAddr) -> Result<Taken, Error> {
+        let path = self.path(address);
+        match lease_file::look(&path)? {
+            None => Ok(Taken::No),
+            Some(file) if !file.is_file() => Ok(Taken::Yes),
+            Some(file) if file.len() == 0 => Ok(Taken::ByNobody(None)),
+            Some(_) if self.keep_across_reboot => Ok(Taken::Yes),
+            // What cannot be read may be anybody's.
+            Some(_) => match Kept::read(&path) {
+                Ok(Some(kept)) if !kept.lease.is_empty() && !self.is_current(&kept) => {
+                    Ok(Taken::ByNobody(Some(kept.lease)))
+                }
+                _ => Ok(Taken::Yes),
+            },
         }
     }
 
@@ -165,77 +303,132 @@ impl Leases {
     ///
     /// # Errors
     /// [`Error::Store`]; then there is no lease.
-    pub fn reserve(&self, address: IpAddr, owner: Owner<'_>) -> Result<bool, Error> {
-        let path = self.path(address);
-        match fs::symlink_metadata(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(failed("look at", &path, error)),
-            Ok(file) if file.is_file() && file.len() == 0 => {}
-            Ok(_) => return Ok(false),
-        }
-        let unnamed = self.directory.join(UNNAMED);
-        let content = owner.content();
-        let written = write(&unnamed, content.as_bytes())
-            .map_err(|e| failed("write", &unnamed, e))
-            .and_then(|()| fs::rename(&unnamed, &path).map_err(|e| failed("make", &path, e)));
-        if written.is_err() {
-            // The first error counts, and what is left is harmless.
-            let _ = fs::remove_file(&unnamed);
-        }
-        written.map(|()| true)
+    pub fn reserve(&mut self, address: IpAddr, owner: Owner<'_>) -> Result<bool, Error> {
+        let reserved = self.try_reserve(address, owner);
+        reserved.inspect_err(|error| self.distrust_after(error))
     }
 
-    /// Frees an address.
+    fn try_reserve(&mut self, address: IpAddr, owner: Owner<'_>) -> Result<bool, Error> {
+        let nobody = match self.look(address)? {
+            Taken::Yes => return Ok(false),
+            Taken::ByNobody(lease) => lease,
+            Taken::No => None,
+        };
+        self.load_index()?;
+        self.make(address, owner)?;
+        self.in_index(|index| {
+            if let Some(lease) = &nobody {
+                index.let_go(&lease.container, lease.ifname.as_deref(), address)?;
+            }
+            index.unrest(address)?;
+            index.hold(owner.container, Some(owner.ifname), address)
+        })?;
+        Ok(true)
+    }
+
+    /// Makes sure that a lease of `owner` is one of this boot, and for the
+    /// namespace that the container has now.
     ///
     /// # Errors
-    /// [`Error::Store`]. That there is no lease is none.
-    pub fn release(&self, address: IpAddr) -> Result<(), Error> {
-        let path = self.path(address);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(failed("remove", &path, error))
-            }
-            _ => Ok(()),
+    /// [`Error::Store`]; then the lease is as it was.
+    pub fn confirm(&mut self, address: IpAddr, owner: Owner<'_>) -> Result<(), Error> {
+        let confirmed = self.try_confirm(address, owner);
+        confirmed.inspect_err(|error| self.distrust_after(error))
+    }
+
+    fn try_confirm(&mut self, address: IpAddr, owner: Owner<'_>) -> Result<(), Error> {
+        let good = |kept: &Kept| self.is_current(kept) && kept.record == self.record();
+        let holders = Holders::of(&self.shared, address);
+        let shares = holders.get(owner)?;
+        if shares.as_ref().is_some_and(|kept| !good(kept)) {
+            holders.put(owner, self.record().as_ref())?;
         }
+        let named = self.kept(address)?;
+        let names_owner = |kept: &&Kept| owner.is_named_by(&kept.lease).is_some();
+        match named.as_ref().filter(names_owner) {
+            Some(kept) if good(kept) => return Ok(()),
+            Some(_) => self.make(address, owner)?,
+            // Others have the file, or the reference has taken it away.
+            None if shares.is_some() && self.is_free(address)? => self.make(address, owner)?,
+            None => return Ok(()),
+        }
+        self.in_index(|index| index.hold(owner.container, Some(owner.ifname), address))
+    }
+
+    fn make(&self, address: IpAddr, owner: Owner<'_>) -> Result<(), Error> {
+        let unnamed = self.directory.join(UNNAMED);
+        let record = self.record();
+        lease_file::make(
+            &unnamed,
+            &self.path(address),
+            &owner.content(),
+            record.as_ref(),
+        )
+    }
+
+    fn record(&self) -> Option<Record> {
+        let boot = Some(self.boot.id.clone()).filter(|boot| !boot.is_empty());
+        boot.map(|boot| Record {
+            boot,
+            netns: self.netns.clone(),
+        })
+    }
+
+    /// Takes an address from who holds it; it is free when nobody shares it.
+    ///
+    /// # Errors
+    /// [`Error::Store`]. That there is no such lease is none.
+    pub fn release(&mut self, address: IpAddr, holder: &Lease) -> Result<(), Error> {
+        let released = self.try_release(address, holder);
+        released.inspect_err(|error| self.distrust_after(error))
+    }
+
+    fn try_release(&mut self, address: IpAddr, holder: &Lease) -> Result<(), Error> {
+        self.load_index()?;
+        let named = self.kept(address)?.map(|kept| kept.lease);
+        let is_named = named.as_ref().is_none_or(|named| named.is_of(holder));
+        let handed_over = self.leave(address, holder, is_named)?;
+        let freed = is_named && !handed_over;
+        if freed {
+            lease_file::remove(&self.path(address))?;
+        }
+        let now = crate::clock::milliseconds();
+        self.in_index(|index| {
+            for lease in [Some(holder), named.as_ref().filter(|_| freed)] {
+                let Some(lease) = lease else { continue };
+                index.let_go(&lease.container, lease.ifname.as_deref(), address)?;
+            }
+            if freed {
+                index.rest(address, now)
+            } else {
+                Ok(())
+            }
+        })
     }
 
     /// The address that was given out last from a range set, if that is known.
     pub fn last_reserved(&self, set: usize) -> Option<IpAddr> {
-        let mut buffer = [0; 64];
-        let content = read(&self.last_reserved_path(set), &mut buffer).ok()?;
-        std::str::from_utf8(content).ok()?.trim().parse().ok()
+        last_reserved(&self.last_reserved_path(set))
     }
 
-    /// Remembers the address that was given out last from a range set.
+    /// Remembers the address that was given out last from a range set, for the
+    /// reference.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub fn set_last_reserved(&self, set: usize, address: IpAddr) -> Result<(), Error> {
         let path = self.last_reserved_path(set);
-        write(&path, address.to_string().as_bytes()).map_err(|e| failed("write", &path, e))
+        lease_file::write(&path, address.to_string().as_bytes(), None)
+            .map_err(|e| failed("write", &path, e))
     }
 
     fn path(&self, address: IpAddr) -> PathBuf {
         self.directory.join(address.to_string())
     }
 
-    fn last_reserved_path(&self, set: usize) -> PathBuf {
+    /// The file that tells the address that was given out last.
+    pub(crate) fn last_reserved_path(&self, set: usize) -> PathBuf {
         self.directory.join(format!("last_reserved_ip.{set}"))
-    }
-
-    /// Reads every lease and returns the first error about one.
-    fn read_each(&self, mut visit: impl FnMut(IpAddr, &[u8])) -> Result<Option<Error>, Error> {
-        let mut buffer = [0; LONGEST];
-        let mut unread = None;
-        self.each(|address, path| {
-            match read(path, &mut buffer) {
-                Ok(content) => visit(address, content),
-                Err(error) if is_foreign(&error) => {}
-                Err(error) => unread = unread.take().or(Some(failed("read", path, error))),
-            }
-            Ok(())
-        })?;
-        Ok(unread)
     }
 
     /// Visits every file that is named as an address.
@@ -252,231 +445,18 @@ impl Leases {
     }
 }
 
-fn failed(action: &'static str, path: &Path, error: io::Error) -> Error {
-    Error::Store {
-        action,
-        path: path.to_owned(),
-        error,
-    }
+/// The address that a file of the reference's says was given out last.
+pub(crate) fn last_reserved(path: &Path) -> Option<IpAddr> {
+    lease_file::read_text(path)?.parse().ok()
 }
 
-/// Whether the error says that something else than a lease has an address for a
-/// name: a directory, a socket, a link that leads nowhere.
-fn is_foreign(error: &io::Error) -> bool {
-    const FOREIGN: [Errno; 4] = [Errno::EISDIR, Errno::ENOENT, Errno::ELOOP, Errno::ENXIO];
-    let is = |errno: Errno| error.raw_os_error() == Some(errno as i32);
-    FOREIGN.into_iter().any(is)
-}
-
-fn is_empty_file(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.len() == 0)
-}
-
-/// Reads what fits into `buffer`; leases and counters are shorter than that. It
-/// does not wait for what may never come, should the file be a pipe.
-fn read<'b>(path: &Path, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
-    let mut options = File::options();
-    options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
-    let length = options.open(path)?.read(buffer)?;
-    Ok(&buffer[..length])
-}
-
-/// Leases say who runs here; as the reference's they are for root alone.
-///
-/// A file that is there is written over and then cut: on ext4, truncating it to
-/// nothing first would make close(2) wait for the disk (`auto_da_alloc`).
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut options = File::options();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(content)?;
-    match file.metadata()?.len() > content.len() as u64 {
-        true => file.set_len(content.len() as u64),
-        false => Ok(()),
-    }
+/// Whether an address can be given.
+enum Taken {
+    Yes,
+    No,
+    /// There is a file, and nobody holds the address.
+    ByNobody(Option<Lease>),
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-    use std::os::unix::net::UnixListener;
-
-    use super::*;
-
-    const C1: Owner<'_> = Owner {
-        container: "c1",
-        ifname: "eth0",
-    };
-
-    struct Fixture {
-        dir: tempfile::TempDir,
-        leases: Leases,
-    }
-
-    impl Fixture {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let leases = LeaseDirectory::new(dir.path(), "net")
-                .lock(LOCK_TIMEOUT)
-                .unwrap();
-            Fixture { dir, leases }
-        }
-
-        fn file(&self, name: &str) -> PathBuf {
-            self.dir.path().join("net").join(name)
-        }
-
-        fn put(&self, name: &str, content: &[u8]) {
-            fs::write(self.file(name), content).unwrap();
-        }
-
-        fn of(&self, owner: Owner<'_>) -> String {
-            let held: Vec<String> = self
-                .leases
-                .of(owner)
-                .unwrap()
-                .found
-                .iter()
-                .map(IpAddr::to_string)
-                .collect();
-            held.join(" ")
-        }
-    }
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn files_are_the_references() {
-        let f = Fixture::new();
-        assert!(f.leases.reserve(ip("10.0.0.2"), C1).unwrap());
-        assert!(f.leases.reserve(ip("fd00:0::0a"), C1).unwrap());
-        f.leases.set_last_reserved(0, ip("10.0.0.2")).unwrap();
-        assert_eq!(fs::read(f.file("10.0.0.2")).unwrap(), b"c1\r\neth0");
-        assert_eq!(fs::read(f.file("fd00::a")).unwrap(), b"c1\r\neth0");
-        assert_eq!(fs::read(f.file("last_reserved_ip.0")).unwrap(), b"10.0.0.2");
-        assert_eq!(f.leases.last_reserved(0), Some(ip("10.0.0.2")));
-        assert_eq!(f.leases.last_reserved(1), None);
-        assert_eq!(f.of(C1), "10.0.0.2 fd00::a");
-        assert!(!f.file(UNNAMED).exists());
-    }
-
-    #[test]
-    fn an_address_is_given_once() {
-        let f = Fixture::new();
-        let other = Owner {
-            container: "c2",
-            ..C1
-        };
-        assert!(f.leases.reserve(ip("10.0.0.2"), C1).unwrap());
-        assert!(!f.leases.reserve(ip("10.0.0.2"), other).unwrap());
-        assert_eq!(
-            f.leases.lease(ip("10.0.0.2")).unwrap().unwrap().to_string(),
-            "container c1, interface eth0"
-        );
-        f.leases.release(ip("10.0.0.2")).unwrap();
-        f.leases.release(ip("10.0.0.2")).unwrap();
-        assert_eq!(f.leases.lease(ip("10.0.0.2")).unwrap(), None);
-        assert!(f.leases.reserve(ip("10.0.0.2"), other).unwrap());
-    }
-
-    #[test]
-    fn owners_are_told_apart() {
-        let f = Fixture::new();
-        f.put("10.0.0.2", b"c1\r\neth0");
-        f.put("10.0.0.3", b"c1\r\neth01");
-        f.put("10.0.0.4", b"c11\r\neth0");
-        f.put("10.0.0.5", b"c1\r\neth0\n");
-        f.put("10.0.0.6", b"c1");
-        f.put("last_reserved_ip.0", b"c1\r\neth0");
-        assert_eq!(f.of(C1), "10.0.0.2 10.0.0.5");
-        let eth1 = Owner {
-            ifname: "eth1",
-            ..C1
-        };
-        assert_eq!(f.of(eth1), "10.0.0.6");
-        assert_eq!(
-            f.of(Owner {
-                container: "c",
-                ..C1
-            }),
-            ""
-        );
-    }
-
-    #[test]
-    fn what_is_damaged_is_in_nobodys_way() {
-        let f = Fixture::new();
-        f.put("10.0.0.2", b"");
-        f.put("10.0.0.3", &[0xff; 5000]);
-        f.put("10.0.0.4", b"c1\r\neth0");
-        f.put("notes.txt", b"c1\r\neth0");
-        fs::create_dir(f.file("10.0.0.5")).unwrap();
-        symlink("/nonexistent", f.file("10.0.0.6")).unwrap();
-        nix::unistd::mkfifo(&f.file("10.0.0.7"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        UnixListener::bind(f.file("10.0.0.8")).unwrap();
-        f.put("last_reserved_ip.0", b"");
-        assert_eq!(f.of(C1), "10.0.0.4");
-        assert_eq!(f.leases.last_reserved(0), None);
-        assert_eq!(f.leases.taken().unwrap().len(), 6);
-        assert!(f.leases.of(C1).unwrap().unread.is_none());
-        assert!(f.leases.lease(ip("10.0.0.2")).unwrap().unwrap().is_empty());
-        for (address, free) in [
-            ("10.0.0.2", true),
-            ("10.0.0.3", false),
-            ("10.0.0.5", false),
-            ("10.0.0.6", false),
-        ] {
-            assert_eq!(
-                f.leases.reserve(ip(address), C1).unwrap(),
-                free,
-                "{address}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_told() {
-        let f = Fixture::new();
-        f.put("10.0.0.4", b"c1\r\neth0");
-        // Reading this process's memory at address 0 is an input/output error.
-        symlink("/proc/self/mem", f.file("10.0.0.3")).unwrap();
-        assert_eq!(f.of(C1), "10.0.0.4");
-        let unread = f.leases.of(C1).unwrap().unread.unwrap().to_string();
-        assert!(unread.contains("10.0.0.3: Input/output error"), "{unread}");
-    }
-
-    #[test]
-    fn a_failed_reservation_leaves_nothing() {
-        let f = Fixture::new();
-        fs::create_dir(f.file(UNNAMED)).unwrap();
-        let error = f
-            .leases
-            .reserve(ip("10.0.0.2"), C1)
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains(UNNAMED), "{error}");
-        assert_eq!(f.leases.lease(ip("10.0.0.2")).unwrap(), None);
-    }
-
-    #[test]
-    fn looking_makes_no_directory() {
-        let dir = tempfile::tempdir().unwrap();
-        let directory = LeaseDirectory::new(&dir.path().join("a/b"), "net");
-        assert!(directory.lock_existing(LOCK_TIMEOUT).unwrap().is_none());
-        assert!(!dir.path().join("a").exists());
-        directory.lock(LOCK_TIMEOUT).unwrap();
-        assert!(dir.path().join("a/b/net/lock").exists());
-        fs::write(dir.path().join("file"), "").unwrap();
-        assert!(
-            LeaseDirectory::new(&dir.path().join("file"), "net")
-                .lock(LOCK_TIMEOUT)
-                .is_err()
-        );
-    }
-}
+mod tests;

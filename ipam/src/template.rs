@@ -114,6 +114,11 @@ impl AddressTemplate {
         &self.fields
     }
 
+    /// The number of the address with all fields zero.
+    pub fn literal(&self) -> u128 {
+        self.literal
+    }
+
     /// The address on this host.
     ///
     /// # Errors
@@ -193,6 +198,21 @@ impl SubnetTemplate {
     /// As [`AddressTemplate::parse`]; no length, one that the family does not
     /// have, or a field with bits below it: such a place would be lost.
     pub fn parse(text: &str) -> Result<Self, Error> {
+        let (template, host_bits) = Self::parse_parts(text)?;
+        let SubnetTemplate { address, prefix } = &template;
+        match address.fields.iter().find(|field| field.shift < host_bits) {
+            None => Ok(template),
+            Some(field) => Err(Error::FieldBelowPrefix {
+                template: text.to_owned(),
+                field: field.name.clone(),
+                prefix: *prefix,
+                ends: address.family.bits() - field.shift,
+            }),
+        }
+    }
+
+    /// Reads it, and how many bits the prefix leaves to hosts.
+    fn parse_parts(text: &str) -> Result<(Self, u32), Error> {
         let bad = || Error::NotSubnet(text.to_owned());
         let (address, length) = text.rsplit_once('/').ok_or_else(bad)?;
         let address = match AddressTemplate::parse_part(address, text) {
@@ -203,15 +223,17 @@ impl SubnetTemplate {
         let prefix: u8 = length.parse().ok().filter(|_| digits).ok_or_else(bad)?;
         let family = address.family;
         let host_bits = family.bits().checked_sub(prefix.into()).ok_or_else(bad)?;
-        match address.fields.iter().find(|field| field.shift < host_bits) {
-            None => Ok(SubnetTemplate { address, prefix }),
-            Some(field) => Err(Error::FieldBelowPrefix {
-                template: text.to_owned(),
-                field: field.name.clone(),
-                prefix,
-                ends: family.bits() - field.shift,
-            }),
-        }
+        Ok((SubnetTemplate { address, prefix }, host_bits))
+    }
+
+    /// Reads an address with the length of its prefix, or a template of it. Unlike
+    /// in a subnet, fields may have bits below the prefix.
+    ///
+    /// # Errors
+    /// As [`SubnetTemplate::parse`].
+    pub fn parse_host(text: &str) -> Result<Self, Error> {
+        let (template, _) = Self::parse_parts(text)?;
+        Ok(template)
     }
 
     /// The address of the subnet.

@@ -178,7 +178,7 @@ proptest! {
         let ranges = sizes.iter().enumerate().map(|(index, (from, length))| {
             let subnet: IpNetwork = format!("10.{index}.0.0/24").parse().unwrap();
             let at = |n: u32| Some(Family::V4.address(number(subnet.ip()) + u128::from(n)));
-            Range::new(&Bounds { subnet, start: at(from + 2), end: at(from + 2 + length), gateway: None }).unwrap()
+            Range::new(&Bounds { start: at(from + 2), end: at(from + 2 + length), ..Bounds::of(subnet) }).unwrap()
         });
         let set = RangeSet::new(ranges.collect()).unwrap();
         let all: u32 = sizes.iter().map(|(_, length)| length + 1).sum();

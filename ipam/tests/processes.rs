@@ -5,18 +5,17 @@
 
 #![allow(clippy::unwrap_used)] // The lint spares test functions, and not what they share.
 
+mod process;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, ExitCode};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use process::{Files, HostLocal, REFERENCE, address, all_distinct, config, files, finish, leases};
 use serde_json::{Value, json};
-
-/// Where Debian installs the reference's.
-const REFERENCE: &str = "/usr/lib/cni/host-local";
 
 fn main() -> ExitCode {
     if std::env::var_os("CNI_COMMAND").is_some() {
@@ -30,6 +29,7 @@ fn main() -> ExitCode {
     };
     let trials = vec![
         own("no_address_is_given_twice", no_address_is_given_twice),
+        own("two_hundred_at_once", two_hundred_at_once),
         own("a_full_range_says_so", a_full_range_says_so),
         own(
             "killed_processes_leave_whole_leases",
@@ -48,104 +48,6 @@ fn main() -> ExitCode {
         beside("it_waits_for_our_lock", it_waits_for_our_lock),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// Names of files and what they hold.
-type Files = BTreeMap<String, String>;
-
-/// An implementation of host-local.
-#[derive(Clone)]
-struct HostLocal(PathBuf);
-
-impl HostLocal {
-    fn ours() -> Self {
-        HostLocal(std::env::current_exe().unwrap())
-    }
-
-    fn reference() -> Self {
-        HostLocal(REFERENCE.into())
-    }
-
-    fn start(&self, verb: &str, container: &str, args: &str, config: &Value) -> Child {
-        let mut child = Command::new(&self.0)
-            .env_clear()
-            .env("CNI_COMMAND", verb)
-            .env("CNI_CONTAINERID", container)
-            .env("CNI_IFNAME", "eth0")
-            .env("CNI_NETNS", "/run/netns/none")
-            .env("CNI_PATH", "/opt/cni/bin")
-            .env("CNI_ARGS", args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // One that was killed at once does not read it.
-        let _ = child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(config.to_string().as_bytes());
-        child
-    }
-
-    fn call(
-        &self,
-        verb: &str,
-        container: &str,
-        args: &str,
-        config: &Value,
-    ) -> Result<Value, Value> {
-        finish(self.start(verb, container, args, config))
-    }
-
-    fn run(&self, verb: &str, container: &str, config: &Value) -> Result<Value, Value> {
-        self.call(verb, container, "", config)
-    }
-}
-
-fn finish(child: Child) -> Result<Value, Value> {
-    let Output { status, stdout, .. } = child.wait_with_output().unwrap();
-    let value = serde_json::from_slice(&stdout).unwrap_or(Value::Null);
-    if status.success() {
-        Ok(value)
-    } else {
-        Err(value)
-    }
-}
-
-fn config(dir: &Path, mut ipam: Value) -> Value {
-    ipam["type"] = "host-local".into();
-    ipam["dataDir"] = dir.to_str().unwrap().into();
-    json!({"cniVersion": "1.0.0", "name": "net", "type": "bridge", "ipam": ipam})
-}
-
-fn address(result: &Value) -> String {
-    result["ips"][0]["address"].as_str().unwrap().to_owned()
-}
-
-/// Every file of the lease directory and what it holds.
-fn files(dir: &Path) -> Files {
-    let mut files = BTreeMap::new();
-    for entry in fs::read_dir(dir.join("net")).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        files.insert(name.to_owned(), fs::read_to_string(&path).unwrap());
-    }
-    files
-}
-
-fn leases(dir: &Path) -> Files {
-    let mut files = files(dir);
-    files.retain(|name, _| name.parse::<std::net::IpAddr>().is_ok());
-    files
-}
-
-fn all_distinct(mut addresses: Vec<String>) -> bool {
-    let count = addresses.len();
-    addresses.sort();
-    addresses.dedup();
-    addresses.len() == count
 }
 
 fn no_address_is_given_twice() -> Result<(), Failed> {
@@ -168,6 +70,47 @@ fn no_address_is_given_twice() -> Result<(), Failed> {
         .into_iter()
         .for_each(|child| assert_eq!(finish(child), Ok(Value::Null)));
     assert_eq!(leases(dir.path()), BTreeMap::new());
+    Ok(())
+}
+
+/// 200 processes at once in a small range and in a large one; then the small one
+/// is filled, emptied and filled again.
+fn two_hundred_at_once() -> Result<(), Failed> {
+    let ours = HostLocal::ours();
+    let at_once = |verb, names: std::ops::Range<u32>, config: &Value| {
+        let started: Vec<Child> = names
+            .map(|n| ours.start(verb, &format!("c{n}"), "", config))
+            .collect();
+        started.into_iter().map(finish).collect::<Vec<_>>()
+    };
+    for subnet in ["10.0.0.0/24", "10.0.0.0/16"] {
+        let dir = tempfile::tempdir()?;
+        let config = config(dir.path(), json!({"subnet": subnet}));
+        let given = at_once("ADD", 0..200, &config);
+        let given: Vec<String> = given.iter().map(|r| address(r.as_ref().unwrap())).collect();
+        assert!(all_distinct(given));
+        assert_eq!(leases(dir.path()).len(), 200);
+        if subnet.ends_with("/24") {
+            let more = at_once("ADD", 200..260, &config);
+            let (given, refused): (Vec<_>, Vec<_>) = more.into_iter().partition(Result::is_ok);
+            assert_eq!((given.len(), refused.len()), (53, 7));
+            for refused in refused {
+                let refused = refused.unwrap_err();
+                assert_eq!(refused["code"], 100);
+                let message = refused["msg"].as_str().unwrap();
+                assert!(message.contains("10.0.0.1-10.0.0.254"), "{message}");
+            }
+        }
+        let released = at_once("DEL", 0..260, &config);
+        assert!(released.iter().all(Result::is_ok));
+        assert_eq!(leases(dir.path()), BTreeMap::new());
+        if subnet.ends_with("/24") {
+            let again = at_once("ADD", 300..553, &config);
+            let given: Vec<String> = again.iter().map(|r| address(r.as_ref().unwrap())).collect();
+            assert_eq!(given.len(), 253);
+            assert!(all_distinct(given));
+        }
+    }
     Ok(())
 }
 
@@ -316,7 +259,7 @@ fn story(
 }
 
 fn each_releases_what_the_other_gave() -> Result<(), Failed> {
-    let ranges = json!([[{"subnet": "10.0.0.0/24"}], [{"subnet": "fd00::/64"}]]);
+    let ranges = json!([[{"subnet": "10.0.0.0/24"}], [{"subnet": "2001:db8::/64"}]]);
     let (ours, theirs) = (HostLocal::ours(), HostLocal::reference());
     for (gives, releases) in [(&ours, &theirs), (&theirs, &ours)] {
         let dir = tempfile::tempdir()?;
@@ -328,7 +271,7 @@ fn each_releases_what_the_other_gave() -> Result<(), Failed> {
         releases.run("DEL", "c1", &config).unwrap();
         assert!(gives.run("CHECK", "c1", &config).is_err());
         let left: Vec<String> = leases(dir.path()).into_keys().collect();
-        assert_eq!(left, ["10.0.0.3", "fd00::3"]);
+        assert_eq!(left, ["10.0.0.3", "2001:db8::3"]);
         assert_eq!(
             address(&releases.run("ADD", "c3", &config).unwrap()),
             "10.0.0.4/24",

@@ -88,9 +88,11 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 /// The hardware address for a lease: a function of the address, so that what
-/// neighbours remember is right again when the address is given to the next.
+/// neighbours remember is right again when the address is given to the next. The
+/// holders of a shared address must not share that as well.
 pub(crate) fn mac_of_lease(lease: &Attachment, identity: &Identity) -> Mac {
-    let ips = || lease.ips.iter().map(|ip| ip.address.ip());
+    let own = || lease.ips.iter().filter(|ip| !ip.shared);
+    let ips = || own().map(|ip| ip.address.ip());
     match ips().find(IpAddr::is_ipv4).or_else(|| ips().next()) {
         Some(IpAddr::V4(ip)) => {
             let [a, b, c, d] = ip.octets();

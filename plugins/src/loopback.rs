@@ -59,6 +59,7 @@ fn add(request: &Request) -> Result<Attachment> {
                 address: address.net,
                 gateway: None,
                 interface: Some(0),
+                shared: false,
             })
             .collect(),
         ..Attachment::default()

@@ -8,6 +8,7 @@ pub(crate) static PLUGINS: Plugins = &[
     &plugins::Macvlan,
     &plugins::Loopback,
     &ipam::HostLocal,
+    &ipam::Static,
 ];
 
 /// The plugin of that name.

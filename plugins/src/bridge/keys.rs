@@ -248,6 +248,7 @@ mod tests {
             address: address.parse().unwrap(),
             gateway: gateway.map(|gw| gw.parse().unwrap()),
             interface: None,
+            shared: false,
         };
         let mut lease = Attachment {
             ips: vec![

@@ -211,7 +211,8 @@ fn report_remains(container: &Container<'_>, before: &[Snapshot; 2]) -> bool {
 /// turns are the network's.
 fn is_of_attachment(key: &str) -> bool {
     let name = key.rsplit('/').next().unwrap_or_default();
-    let takes_turns = name == "lock" || name.starts_with("last_reserved_ip.");
+    let index = key.contains("/.slash24/") && name == "index";
+    let takes_turns = name == "lock" || name.starts_with("last_reserved_ip.") || index;
     (key.starts_with("link ") && key != "link back0") || (key.starts_with("file ") && !takes_turns)
 }
 

@@ -31,7 +31,10 @@ pub(crate) fn only_the_network_remains(before: &Snapshot, after: &Snapshot) {
 
 /// Whether a key of a snapshot is a file below the data directory that is not a lease.
 pub(crate) fn is_bookkeeping(key: &str) -> bool {
-    let lease =
-        key.starts_with("file") && !key.ends_with("/lock") && !key.contains("last_reserved");
+    let index = key.contains("/.slash24/") && key.ends_with("/index");
+    let lease = key.starts_with("file")
+        && !key.ends_with("/lock")
+        && !key.contains("last_reserved")
+        && !index;
     key.contains(" /var/lib/cni") && !lease
 }

@@ -1,0 +1,207 @@
+//! What a lease costs when there are many: ADD, CHECK and DEL of host-local alone,
+//! in a /16 of which 0, 1,000 or 60,000 addresses are taken.
+//!
+//! The leases are files as every host-local writes them, made before the clock
+//! starts; the first call, in which ours indexes them, is not counted.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+
+use crate::contender::{Contender, Programs};
+use crate::error::{Doing, Result};
+use crate::host;
+use crate::process::{self, Invocation};
+use crate::statistics::{Chance, Samples};
+
+/// The name of this part.
+pub(crate) const LEASES: &str = "leases";
+
+/// How many leases there are.
+const SIZES: [u32; 3] = [0, 1_000, 60_000];
+
+/// How much slower a call may be with the most leases than with none.
+pub(crate) const FLAT: f64 = 1.2;
+
+/// The verbs in the order in which a container meets them.
+const VERBS: [&str; 3] = ["ADD", "CHECK", "DEL"];
+
+/// Calls before the clock starts.
+const WARMING: usize = 2;
+
+/// Samples by contender, number of leases and verb.
+pub(crate) type Costs = BTreeMap<(Contender, u32, &'static str), Samples>;
+
+/// The lease directory of one contender with a number of leases.
+struct Site {
+    contender: Contender,
+    leases: u32,
+    plugin: PathBuf,
+    data: PathBuf,
+}
+
+impl Site {
+    fn new(programs: &Programs, contender: Contender, leases: u32) -> Result<Self> {
+        let name = format!("leases-{}-{leases}", contender.name());
+        let data = host::directory(&name)?;
+        let network = host::directory(&format!("{name}/bench"))?;
+        for n in 0..leases {
+            // Above the router and what the calls will be given.
+            let address = Ipv4Addr::from_bits(Ipv4Addr::new(10, 24, 4, 0).to_bits() + n);
+            let path = network.join(address.to_string());
+            fs::write(&path, format!("held{n:06}\r\neth0")).doing(|| path.display().to_string())?;
+        }
+        Ok(Site {
+            contender,
+            leases,
+            plugin: programs.host_local(contender),
+            data,
+        })
+    }
+
+    fn call(&self, verb: &'static str, container: &str, previous: &Value) -> Invocation {
+        let mut config = json!({
+            "cniVersion": "1.0.0", "name": "bench", "type": "bridge",
+            "ipam": {"type": "host-local", "subnet": "10.24.0.0/16", "dataDir": self.data},
+        });
+        if verb == "CHECK" {
+            config["prevResult"] = previous.clone();
+        }
+        Invocation::new(&self.plugin)
+            .variable("CNI_COMMAND", verb)
+            .variable("CNI_CONTAINERID", container)
+            .variable("CNI_IFNAME", "eth0")
+            .variable("CNI_NETNS", "/proc/self/ns/net")
+            .variable("CNI_PATH", self.plugin.parent().unwrap_or(&self.plugin))
+            .stdin(config.to_string())
+    }
+
+    /// One container's life; the reference has no order to lose, so each starts
+    /// where the last has stopped.
+    fn round(&self, container: &str, costs: Option<&mut Costs>) -> Result<()> {
+        let mut previous = Value::Null;
+        let mut taken = Vec::new();
+        for verb in VERBS {
+            let outcome = process::run(&[self.call(verb, container, &previous)])?;
+            if verb == "ADD" {
+                previous = serde_json::from_str(&outcome.stdout).unwrap_or_default();
+            }
+            taken.push((verb, outcome.elapsed));
+        }
+        if let Some(costs) = costs {
+            for (verb, elapsed) in taken {
+                let key = (self.contender, self.leases, verb);
+                costs.entry(key).or_default().push(elapsed);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Measures all contenders with every number of leases, in random order.
+pub(crate) fn measure(
+    programs: &Programs,
+    contenders: &[Contender],
+    rounds: usize,
+    chance: &mut Chance,
+) -> Result<Costs> {
+    let mut sites = Vec::new();
+    for contender in contenders {
+        for leases in SIZES {
+            sites.push(Site::new(programs, *contender, leases)?);
+        }
+    }
+    let mut costs = Costs::new();
+    for round in 0..rounds + WARMING {
+        chance.shuffle(&mut sites);
+        for site in &sites {
+            let counted = (round >= WARMING).then_some(&mut costs);
+            site.round(&format!("bench{round:06}"), counted)?;
+        }
+    }
+    Ok(costs)
+}
+
+fn median(costs: &Costs, who: Contender, leases: u32, verb: &'static str) -> Option<f64> {
+    costs.get(&(who, leases, verb))?.median()
+}
+
+/// How many times slower a contender's verb is with the most leases than with none.
+pub(crate) fn growth(costs: &Costs, who: Contender, verb: &'static str) -> Option<f64> {
+    let most = median(costs, who, SIZES[SIZES.len() - 1], verb)?;
+    Some(most / median(costs, who, SIZES[0], verb)?)
+}
+
+/// The table for people.
+pub(crate) fn print(costs: &Costs) {
+    let contenders: Vec<Contender> = [Contender::Ours, Contender::Reference]
+        .into_iter()
+        .filter(|who| costs.keys().any(|(other, ..)| other == who))
+        .collect();
+    if contenders.is_empty() {
+        return;
+    }
+    print!("\n{:18}", "host-local, ms");
+    for who in &contenders {
+        print!("{:>18}", who.name());
+    }
+    println!("{:>11}", "ref/ours");
+    for verb in VERBS {
+        for leases in SIZES {
+            print!("{:18}", format!("{verb} of {leases}"));
+            let medians = contenders
+                .iter()
+                .map(|who| costs.get(&(*who, leases, verb)));
+            for samples in medians {
+                let both = samples.and_then(|s| Some((s.median()?, s.p95()?)));
+                let text = both.map(|(median, p95)| format!("{median:.2} / {p95:.2}"));
+                print!("{:>18}", text.unwrap_or_else(|| "-".to_owned()));
+            }
+            let ratio = median(costs, Contender::Reference, leases, verb)
+                .zip(median(costs, Contender::Ours, leases, verb))
+                .map(|(theirs, ours)| format!("{:.2}x", theirs / ours));
+            println!("{:>11}", ratio.unwrap_or_else(|| "-".to_owned()));
+        }
+        let growth = growth(costs, Contender::Ours, verb);
+        if let Some(growth) = growth {
+            let verdict = if growth <= FLAT { "met" } else { "MISSED" };
+            println!(
+                "  {verb}: ours is {growth:.2}x with the most leases (at most {FLAT}x: {verdict})"
+            );
+        }
+    }
+}
+
+/// For the file of results.
+pub(crate) fn to_json(costs: &Costs) -> Value {
+    let rows = costs.iter().map(|((who, leases, verb), samples)| {
+        let row = json!({
+            "n": samples.len(), "median": samples.median(), "p95": samples.p95(),
+            "fastest": samples.fastest(),
+        });
+        (format!("{} {verb} {leases}", who.name()), row)
+    });
+    rows.collect::<Map<_, _>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn growth_compares_the_most_with_none() {
+        let mut costs = Costs::new();
+        for (leases, milliseconds) in [(0, 10), (1_000, 50), (60_000, 15)] {
+            let samples = costs.entry((Contender::Ours, leases, "ADD")).or_default();
+            samples.push(Duration::from_millis(milliseconds));
+        }
+        assert_eq!(growth(&costs, Contender::Ours, "ADD"), Some(1.5));
+        assert_eq!(growth(&costs, Contender::Reference, "ADD"), None);
+        assert_eq!(to_json(&costs)["ours ADD 1000"]["n"], 1);
+    }
+}

@@ -1,0 +1,282 @@
+//! One ADD's way through the sets of a pool.
+
+use std::net::IpAddr;
+
+use cni::Ip;
+
+use crate::index::Searched;
+use crate::lease::{Lease, Owner};
+use crate::pool::Pool;
+use crate::range::{Candidate, Range};
+use crate::store::{Leases, last_reserved};
+use crate::{Error, clock, local};
+
+/// An allocation under way.
+pub(crate) struct Allocation<'a> {
+    pool: &'a Pool,
+    leases: &'a mut Leases,
+    owner: Owner<'a>,
+    /// What the owner held before.
+    held: Vec<IpAddr>,
+    /// What it was given now.
+    made: Vec<IpAddr>,
+}
+
+impl<'a> Allocation<'a> {
+    /// Looks up what the owner holds.
+    pub(crate) fn start(
+        pool: &'a Pool,
+        leases: &'a mut Leases,
+        owner: Owner<'a>,
+    ) -> Result<Self, Error> {
+        let held = leases.of(owner)?.found;
+        Ok(Allocation {
+            pool,
+            leases,
+            owner,
+            held,
+            made: Vec::new(),
+        })
+    }
+
+    /// Chooses an address of each set, or of none.
+    pub(crate) fn run(mut self, wanted: &[Option<Candidate<'a>>]) -> Result<Vec<Ip>, Error> {
+        let sets = wanted.iter().enumerate();
+        let chosen = sets.map(|(set, wanted)| self.choose(set, *wanted)?.ip());
+        let chosen: Result<Vec<Ip>, Error> = chosen.collect();
+        match &chosen {
+            Ok(_) => self.release_superseded(wanted)?,
+            Err(error) => self.undo(error),
+        }
+        chosen
+    }
+
+    fn choose(
+        &mut self,
+        set: usize,
+        wanted: Option<Candidate<'a>>,
+    ) -> Result<Candidate<'a>, Error> {
+        // A runtime that repeats an ADD gets the same again: it may have missed
+        // the first answer.
+        let ranges = &self.pool.sets()[set];
+        let mut held = self.held.iter().copied();
+        let again = match wanted {
+            Some(wanted) => held
+                .any(|address| address == wanted.address)
+                .then_some(wanted),
+            None => held.find_map(|address| ranges.candidate(address)),
+        };
+        if let Some(again) = again {
+            self.leases.confirm(again.address, self.owner)?;
+            return Ok(again);
+        }
+        for (_, range) in self.pool.searched(set) {
+            let last = self.leases.last_reserved_path(set);
+            self.leases
+                .in_index(|index| index.know(range, || last_reserved(&last)))?;
+        }
+        match wanted {
+            Some(wanted) => self.grant(set, wanted),
+            None => self.next_free(set),
+        }
+    }
+
+    /// Gives the address that was asked for.
+    fn grant(&mut self, set: usize, wanted: Candidate<'a>) -> Result<Candidate<'a>, Error> {
+        if wanted.range.shares(wanted.address) {
+            return self.share(wanted);
+        }
+        let address = wanted.address;
+        if local::is_own(address) {
+            return Err(Error::RequestedOwn(address));
+        }
+        if !self.reserve(set, address)? {
+            return Err(self.held_by_other(address));
+        }
+        self.leases.in_index(|index| {
+            index.follow(address);
+            Ok(())
+        })?;
+        Ok(wanted)
+    }
+
+    fn share(&mut self, wanted: Candidate<'a>) -> Result<Candidate<'a>, Error> {
+        match self.leases.share(wanted.address, self.owner)? {
+            true => {
+                self.made.push(wanted.address);
+                Ok(wanted)
+            }
+            false => Err(self.held_by_other(wanted.address)),
+        }
+    }
+
+    /// Gives an address to who asks for none: of the first range that has one that
+    /// was never given or has rested long enough; else of all ranges the one that
+    /// has rested longest; else one that was forgotten.
+    fn next_free(&mut self, set: usize) -> Result<Candidate<'a>, Error> {
+        let pool = self.pool;
+        let rested = clock::milliseconds().saturating_sub(millis(pool));
+        for (range, searched) in pool.searched(set) {
+            if range.is_shared() {
+                if let Some(shared) = pool.shared(range) {
+                    return self.share(shared);
+                }
+                continue;
+            }
+            let unused = self.unused(set, range, searched)?;
+            let free = match unused {
+                None => self.rested(set, range, searched, rested)?,
+                unused => unused,
+            };
+            if let Some(free) = free {
+                return Ok(free);
+            }
+        }
+        if let Some(free) = self.longest_rested(set)? {
+            return Ok(free);
+        }
+        if self.search_forgotten(set)? {
+            for (range, searched) in pool.searched(set) {
+                if let Some(free) = self.unused(set, range, searched)? {
+                    return Ok(free);
+                }
+            }
+        }
+        Err(Error::NoneFree {
+            set: pool.sets()[set].to_string(),
+            network: pool.network().to_owned(),
+        })
+    }
+
+    /// The next address of the lap that nobody holds and that was not released.
+    fn unused(
+        &mut self,
+        set: usize,
+        range: &'a Range,
+        searched: Searched<'_>,
+    ) -> Result<Option<Candidate<'a>>, Error> {
+        loop {
+            let next = self.leases.in_index(|index| {
+                while let Some(next) = index.progress(searched)?.step(searched.skips) {
+                    if !index.is_resting(next)? {
+                        return Ok(Some(next));
+                    }
+                }
+                Ok(None)
+            })?;
+            let Some(address) = next else {
+                return Ok(None);
+            };
+            let free = self.leases.is_free(address)? && !local::is_own(address);
+            if free && self.reserve(set, address)? {
+                return Ok(Some(Candidate { address, range }));
+            }
+        }
+    }
+
+    /// The address that was released first, if that was before `until`.
+    fn rested(
+        &mut self,
+        set: usize,
+        range: &'a Range,
+        searched: Searched<'_>,
+        until: u64,
+    ) -> Result<Option<Candidate<'a>>, Error> {
+        loop {
+            let oldest = self.leases.in_index(|index| index.oldest(searched))?;
+            let Some((address, _)) = oldest.filter(|(_, since)| *since <= until) else {
+                return Ok(None);
+            };
+            let skipped = searched.skips.end_of(crate::family::number(address));
+            if skipped.is_none() && !local::is_own(address) && self.reserve(set, address)? {
+                return Ok(Some(Candidate { address, range }));
+            }
+            self.leases.in_index(|index| index.unrest(address))?;
+        }
+    }
+
+    /// Of all ranges of a set the address that was released first.
+    fn longest_rested(&mut self, set: usize) -> Result<Option<Candidate<'a>>, Error> {
+        let pool = self.pool;
+        loop {
+            let mut first: Option<(u64, &'a Range, Searched<'_>)> = None;
+            for (range, searched) in pool.searched(set) {
+                let oldest = self.leases.in_index(|index| index.oldest(searched))?;
+                let since = oldest.map(|(_, since)| since);
+                if let Some(since) = since.filter(|s| first.is_none_or(|(first, ..)| *s < first)) {
+                    first = Some((since, range, searched));
+                }
+            }
+            let Some((since, range, searched)) = first else {
+                return Ok(None);
+            };
+            if let Some(free) = self.rested(set, range, searched, since)? {
+                return Ok(Some(free));
+            }
+        }
+    }
+
+    /// Starts a new lap in the ranges that have forgotten addresses; false when
+    /// none has.
+    fn search_forgotten(&mut self, set: usize) -> Result<bool, Error> {
+        let mut any = false;
+        for (_, searched) in self.pool.searched(set) {
+            any |= self.leases.in_index(|index| {
+                let progress = index.progress(searched)?;
+                let forgotten = progress.forgotten > 0;
+                if forgotten {
+                    progress.new_lap();
+                }
+                Ok(forgotten)
+            })?;
+        }
+        Ok(any)
+    }
+
+    fn reserve(&mut self, set: usize, address: IpAddr) -> Result<bool, Error> {
+        if !self.leases.reserve(address, self.owner)? {
+            return Ok(false);
+        }
+        self.made.push(address);
+        self.leases.set_last_reserved(set, address)?;
+        Ok(true)
+    }
+
+    fn held_by_other(&self, address: IpAddr) -> Error {
+        let holder = match self.leases.kept(address) {
+            Ok(Some(kept)) => kept.lease.to_string(),
+            Ok(None) => "something that is no lease".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Error::Held { address, holder }
+    }
+
+    /// Who asks for another address than it holds has no use for the old one.
+    fn release_superseded(&mut self, wanted: &[Option<Candidate<'_>>]) -> Result<(), Error> {
+        for (set, wanted) in self.pool.sets().iter().zip(wanted) {
+            let Some(wanted) = wanted else { continue };
+            let old = self
+                .held
+                .iter()
+                .filter(|a| **a != wanted.address && set.candidate(**a).is_some());
+            for address in old {
+                self.leases.release(*address, &Lease::of(self.owner))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn undo(&mut self, error: &Error) {
+        // The search may have passed an address that it could not give.
+        self.leases.distrust_after(error);
+        for address in &self.made {
+            // The error that led here counts. What is left the next ADD or DEL
+            // of the same owner finds.
+            let _ = self.leases.release(*address, &Lease::of(self.owner));
+        }
+    }
+}
+
+fn millis(pool: &Pool) -> u64 {
+    u64::try_from(pool.cooldown().as_millis()).unwrap_or(u64::MAX)
+}

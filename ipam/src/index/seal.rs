@@ -1,0 +1,79 @@
+//! How the index knows that nobody else has touched the lease directory.
+//!
+//! Making, removing and renaming files changes a directory's modification time.
+//! We set that time ourselves when we are done, to one that the kernel does not
+//! produce: a second in the past. While the directory has it, the index is in
+//! step with the files, and one look tells. The reference knows nothing of this,
+//! and whatever it does breaks the seal.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+/// A lease directory as it was at one time: which one, and when it was changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seal {
+    device: u64,
+    inode: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl Seal {
+    /// The seal that a directory has, whoever set it.
+    pub(super) fn of(directory: &Path) -> io::Result<Self> {
+        fs::metadata(directory).map(|directory| Seal::from(&directory))
+    }
+
+    /// Seals a directory.
+    pub(super) fn set(directory: &Path) -> io::Result<Self> {
+        let directory = File::open(directory)?;
+        let now = SystemTime::now();
+        directory.set_modified(now.checked_sub(Duration::from_secs(1)).unwrap_or(now))?;
+        // What a file system has no room for is lost, so look at what it kept.
+        directory.metadata().map(|directory| Seal::from(&directory))
+    }
+}
+
+impl From<&Metadata> for Seal {
+    fn from(directory: &Metadata) -> Self {
+        Seal {
+            device: directory.dev(),
+            inode: directory.ino(),
+            seconds: directory.mtime(),
+            nanoseconds: directory.mtime_nsec(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_done_to_the_directory_breaks_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        let changes: [&dyn Fn() -> io::Result<()>; 5] = [
+            &|| fs::write(path.join("a"), "x"),
+            &|| fs::rename(path.join("a"), path.join("b")),
+            &|| fs::remove_file(path.join("b")),
+            &|| fs::create_dir(path.join("c")),
+            &|| fs::remove_dir(path.join("c")),
+        ];
+        for change in changes {
+            let seal = Seal::set(path).unwrap();
+            assert_eq!(Seal::of(path).unwrap(), seal);
+            change().unwrap();
+            assert_ne!(Seal::of(path).unwrap(), seal);
+        }
+        let seal = Seal::set(path).unwrap();
+        fs::remove_dir_all(path).unwrap();
+        fs::create_dir(path).unwrap();
+        assert_ne!(Seal::of(path).unwrap(), seal);
+    }
+}

@@ -1,0 +1,227 @@
+//! What is left when a call is killed, or a system call fails, at any time.
+//!
+//! `strace` does the harm: a call is traced once, and then made again for each of
+//! its system calls with a signal or an error there. Afterwards everything must be
+//! as if the call had been made or had not: leases are whole, a DEL that is
+//! repeated leaves nothing, and every address of the range can be given again.
+
+#![allow(clippy::unwrap_used)] // The lint spares test functions, and not what they share.
+
+mod network;
+mod process;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, ExitCode, Output, Stdio};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use network::Network;
+use serde_json::{Value, json};
+
+/// The calls that are harmed.
+const VERBS: [&str; 4] = ["ADD", "ADD-shared", "DEL", "GC"];
+
+/// The harm.
+const FAULTS: [&str; 5] = [
+    "signal=KILL",
+    "error=ENOSPC",
+    "error=EIO",
+    "error=EROFS",
+    "error=EMFILE",
+];
+
+/// System calls whose failure is about files. The allocator's are left alone.
+const ABOUT_FILES: [&str; 23] = [
+    "openat",
+    "open",
+    "read",
+    "write",
+    "pread64",
+    "pwrite64",
+    "rename",
+    "renameat",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "rmdir",
+    "fstat",
+    "statx",
+    "newfstatat",
+    "lstat",
+    "getdents64",
+    "flock",
+    "fsetxattr",
+    "fgetxattr",
+    "utimensat",
+    "ftruncate",
+    "socket",
+];
+
+fn main() -> ExitCode {
+    if std::env::var_os("CNI_COMMAND").is_some() {
+        return cni::skeleton::run(&ipam::HostLocal, &[]).into();
+    }
+    let arguments = Arguments::from_args();
+    let there = Command::new("strace").arg("--version").output().is_ok();
+    let mut trials = Vec::new();
+    for verb in VERBS {
+        for fault in FAULTS {
+            let name = format!("{verb}::{fault}");
+            let trial = Trial::test(name, move || harm(verb, fault));
+            trials.push(trial.with_ignored_flag(!there));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A network of five addresses a family. One has been released, two are held, and
+/// an address is shared.
+fn prepared() -> Network {
+    let network = Network::new(json!({"ranges": [
+        [{"subnet": "10.77.0.0/29"}],
+        [{"subnet": "2001:db8::/125", "rangeEnd": "2001:db8::6", "shared": ["2001:db8::6"]}],
+    ]}));
+    for container in ["gone", "stays", "goes"] {
+        network.add(container).unwrap();
+    }
+    network.run("DEL", "gone").unwrap();
+    let shared = shared(&network);
+    network.call("ADD", "sharer", &shared).unwrap();
+    network
+}
+
+fn shared(network: &Network) -> Value {
+    network.with("runtimeConfig", json!({"ips": ["2001:db8::6"]}))
+}
+
+/// The call to be harmed, as a process under strace.
+fn call(network: &Network, verb: &str, options: &[String]) -> Output {
+    let (command, container, config) = match verb {
+        "ADD" => ("ADD", "new", network.config.clone()),
+        "ADD-shared" => ("ADD", "new", shared(network)),
+        "DEL" => ("DEL", "goes", network.config.clone()),
+        _ => {
+            let valid = ["stays", "sharer"].map(|c| json!({"containerID": c, "ifname": "eth0"}));
+            let key = "cni.dev/valid-attachments";
+            ("GC", "", network.with(key, json!(valid)))
+        }
+    };
+    let mut child = Command::new("strace")
+        .args(options)
+        .arg(std::env::current_exe().unwrap())
+        .env("CNI_COMMAND", command)
+        .env("CNI_CONTAINERID", container)
+        .env("CNI_IFNAME", "eth0")
+        .env("CNI_NETNS", "/proc/self/ns/net")
+        .env("CNI_PATH", "/opt/cni/bin")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // One that is killed at once does not read it.
+    let _ = child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(config.to_string().as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+/// Each system call that a call makes once it has found its lease directory: its
+/// name and the how many-eth of that name it is.
+fn system_calls(verb: &str) -> Vec<(String, usize)> {
+    let network = prepared();
+    let log = network.dir.path().join("trace");
+    let options = ["-o".to_owned(), log.to_str().unwrap().to_owned()];
+    assert!(call(&network, verb, &options).status.success());
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut calls = Vec::new();
+    let mut begun = false;
+    for line in fs::read_to_string(log).unwrap().lines() {
+        let Some((name, rest)) = line.split_once('(') else {
+            continue;
+        };
+        begun |= rest.contains("net/lock");
+        let count = counts.entry(name.to_owned()).or_default();
+        *count += 1;
+        // When the answer cannot be written there is nobody to tell.
+        let answers = name == "write" && rest.starts_with("1,");
+        if begun && name != "exit_group" && !answers {
+            calls.push((name.to_owned(), *count));
+        }
+    }
+    assert!(calls.len() > 10, "{calls:?}");
+    calls
+}
+
+fn harm(verb: &'static str, fault: &'static str) -> Result<(), Failed> {
+    let is_error = fault.starts_with("error");
+    for (name, nth) in system_calls(verb) {
+        if is_error && !ABOUT_FILES.contains(&name.as_str()) {
+            continue;
+        }
+        let network = prepared();
+        let inject = format!("inject={name}:{fault}:when={nth}");
+        let options = ["-o", "/dev/null", "-e", &inject].map(str::to_owned);
+        let output = call(&network, verb, &options);
+        let what = format!(
+            "{verb} {inject}: {}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        if is_error && !output.status.success() {
+            let failure: Value = serde_json::from_slice(&output.stdout)
+                .map_err(|error| format!("no error object: {error}: {what}"))?;
+            assert!(failure["msg"].is_string(), "{what}");
+        }
+        nothing_is_lost(&network, &what);
+    }
+    Ok(())
+}
+
+/// Names of leases and what they hold.
+fn leases(network: &Network) -> BTreeMap<String, String> {
+    let folder = network.path("");
+    let mut leases = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.parse::<std::net::IpAddr>().is_ok() {
+            let content = fs::read_to_string(network.path(&name)).unwrap();
+            leases.insert(name, content);
+        }
+    }
+    leases
+}
+
+fn nothing_is_lost(network: &Network, what: &str) {
+    for (name, content) in leases(network) {
+        assert!(
+            content.ends_with("\r\neth0"),
+            "{what}: {name} holds {content:?}"
+        );
+    }
+    let held = |container: &str| {
+        let content = format!("{container}\r\neth0");
+        let held = leases(network).into_iter();
+        held.filter(|(_, c)| *c == content).count()
+    };
+    assert_eq!(held("stays"), 2, "{what}");
+    for container in ["new", "goes"] {
+        network.run("DEL", container).unwrap();
+        assert_eq!(held(container), 0, "{what}");
+    }
+    assert!(!network.path(".new-lease").exists(), "{what}");
+    network.run("CHECK", "sharer").unwrap();
+    // Two of each family are held by who stays and who shares; the others are free.
+    let given = (0..4).take_while(|n| network.add(&format!("f{n}")).is_ok());
+    assert_eq!(given.count(), 3, "{what}: {:?}", leases(network));
+    for container in ["f0", "f1", "f2", "stays", "sharer"] {
+        network.run("DEL", container).unwrap();
+    }
+    assert_eq!(leases(network), BTreeMap::new(), "{what}");
+    let holders: &Path = &network.beside("shared");
+    let left = fs::read_dir(holders).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "{what}");
+}

@@ -1,0 +1,282 @@
+//! host-local against a model of it: random calls, several at a time, some of
+//! them of the reference's, and after each round the same leases in both.
+
+#![allow(clippy::unwrap_used)] // The lint spares test functions, and not what they share.
+
+mod network;
+mod process;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use network::{Network, code};
+use process::{HostLocal, REFERENCE, address, config, finish, leases};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+fn main() -> ExitCode {
+    if std::env::var_os("CNI_COMMAND").is_some() {
+        return cni::skeleton::run(&ipam::HostLocal, &[]).into();
+    }
+    let arguments = Arguments::from_args();
+    let there = Path::new(REFERENCE).exists();
+    let trials = vec![
+        Trial::test("one_call_after_another", one_call_after_another),
+        Trial::test("several_at_a_time", || several_at_a_time(false)),
+        Trial::test("several_at_a_time_beside_the_reference", || {
+            several_at_a_time(true)
+        })
+        .with_ignored_flag(!there),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// What a runtime, an operator or fate does.
+#[derive(Clone, Debug)]
+enum Step {
+    Add(u8),
+    AddFor(u8, u8),
+    Del(u8),
+    /// Keeps containers below this one.
+    Gc(u8),
+    /// The index is lost.
+    Forget,
+    /// Somebody removes a lease behind our back.
+    Remove(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0u8..12).prop_map(Step::Add),
+        2 => (0u8..12, 0u8..16).prop_map(|(c, n)| Step::AddFor(c, n)),
+        5 => (0u8..12).prop_map(Step::Del),
+        1 => (0u8..12).prop_map(Step::Gc),
+        1 => Just(Step::Forget),
+        1 => (0u8..16).prop_map(Step::Remove),
+    ]
+}
+
+/// Who holds which address, and in what order the others were released. Addresses
+/// are the last octets of a /28 whose gateway is 1 and where 4 and 5 are excluded.
+#[derive(Default)]
+struct Model {
+    held: BTreeMap<u8, u8>,
+    released: Vec<u8>,
+    /// Whether the order of releases is known.
+    ordered: bool,
+}
+
+const GIVEN: [u8; 11] = [2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14];
+
+impl Model {
+    fn holder(&self, address: u8) -> Option<u8> {
+        let mut held = self.held.iter();
+        held.find(|(_, a)| **a == address).map(|(c, _)| *c)
+    }
+
+    fn release(&mut self, container: u8) {
+        if let Some(address) = self.held.remove(&container) {
+            self.released.push(address);
+        }
+    }
+
+    fn give(&mut self, container: u8, address: u8) {
+        assert_eq!(self.holder(address), None, "{address} is given twice");
+        assert!(GIVEN.contains(&address), "{address} is not to be given");
+        self.released.retain(|a| *a != address);
+        self.held.insert(container, address);
+    }
+}
+
+fn octet(address: &str) -> u8 {
+    address.rsplit('.').next().unwrap().parse().unwrap()
+}
+
+fn play(steps: &[Step]) {
+    let network = Network::new(json!({
+        "subnet": "10.77.0.0/28", "exclude": ["10.77.0.4/31"],
+    }));
+    let name = |c: u8| format!("c{c}");
+    let mut model = Model {
+        ordered: true,
+        ..Model::default()
+    };
+    for step in steps {
+        match step {
+            Step::Add(c) => add(&network, &mut model, *c),
+            Step::AddFor(c, n) => {
+                let ip = format!("10.77.0.{n}");
+                let ask = network.with("runtimeConfig", json!({"ips": [ip]}));
+                let allowed = GIVEN.contains(n) && model.holder(*n).is_none_or(|h| h == *c);
+                match network.add_with(&name(*c), &ask) {
+                    Ok(given) => {
+                        assert!(allowed, "{given}");
+                        if model.held.get(c) != Some(n) {
+                            model.release(*c);
+                            model.give(*c, *n);
+                        }
+                    }
+                    Err(refused) => {
+                        assert!(!allowed, "{refused}");
+                        assert_eq!(code(Err::<(), _>(refused)), 101);
+                    }
+                }
+            }
+            Step::Del(c) => {
+                network.run("DEL", &name(*c)).unwrap();
+                model.release(*c);
+            }
+            Step::Gc(keep) => {
+                let valid: Vec<Value> = (0..*keep)
+                    .map(|c| json!({"containerID": name(c), "ifname": "eth0"}))
+                    .collect();
+                let gc = network.with("cni.dev/valid-attachments", valid.into());
+                network.call("GC", "", &gc).unwrap();
+                let mut stale: Vec<u8> = model.held.keys().copied().filter(|c| c >= keep).collect();
+                stale.sort_by_key(|c| model.held[c]);
+                stale.into_iter().for_each(|c| model.release(c));
+            }
+            Step::Forget => {
+                let _ = std::fs::remove_file(network.beside("index"));
+                model.ordered = false;
+            }
+            Step::Remove(n) => {
+                let _ = std::fs::remove_file(network.path(&format!("10.77.0.{n}")));
+                if let Some(c) = model.holder(*n) {
+                    model.held.remove(&c);
+                    model.ordered = false;
+                }
+            }
+        }
+        compare(&network, &model);
+    }
+    // Nothing is lost: everything that is free can be given.
+    for c in 100..100 + (GIVEN.len() - model.held.len()) as u8 {
+        add(&network, &mut model, c);
+    }
+    assert_eq!(code(network.add("one too many")), 4);
+    assert_eq!(code(network.add("one-too-many")), 100);
+}
+
+fn add(network: &Network, model: &mut Model, c: u8) {
+    let full = model.held.len() == GIVEN.len();
+    match network.add(&format!("c{c}")) {
+        Ok(given) => {
+            let given = octet(&given);
+            match model.held.get(&c) {
+                Some(held) => assert_eq!(given, *held, "an ADD that is repeated"),
+                None => {
+                    let all_used = model.released.len() + model.held.len() == GIVEN.len();
+                    if model.ordered && all_used {
+                        assert_eq!(given, model.released[0], "released first");
+                    }
+                    model.give(c, given);
+                }
+            }
+        }
+        Err(refused) => {
+            assert!(full && !model.held.contains_key(&c), "{refused}");
+            assert_eq!(code(Err::<(), _>(refused)), 100);
+        }
+    }
+}
+
+fn compare(network: &Network, model: &Model) {
+    let expected: BTreeMap<String, String> = model
+        .held
+        .iter()
+        .map(|(c, a)| (format!("10.77.0.{a}"), format!("c{c}\r\neth0")))
+        .collect();
+    assert_eq!(leases(&network.dir.path().join("data")), expected);
+}
+
+fn one_call_after_another() -> Result<(), Failed> {
+    let mut runner = TestRunner::new(Config {
+        cases: 60,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let steps = prop::collection::vec(step(), 1..60);
+    runner.run(&steps, |steps| {
+        play(&steps);
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Rounds of calls that run at the same time, for containers of their own. What
+/// each gets is up to chance; that no two get the same, that nothing of a released
+/// one stays and nothing is lost is not.
+fn several_at_a_time(beside: bool) -> Result<(), Failed> {
+    let mut runner = TestRunner::new(Config {
+        cases: 6,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let call = (any::<bool>(), any::<bool>());
+    let rounds = prop::collection::vec(prop::collection::vec(call, 12), 1..6);
+    runner.run(&rounds, |rounds| {
+        play_rounds(&rounds, beside);
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn play_rounds(rounds: &[Vec<(bool, bool)>], beside: bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), json!({"subnet": "10.77.0.0/28"}));
+    let implementation = |theirs: bool| match theirs && beside {
+        true => HostLocal::reference(),
+        false => HostLocal::ours(),
+    };
+    let mut held: BTreeMap<usize, String> = BTreeMap::new();
+    for round in rounds {
+        let calls = round.iter().enumerate().map(|(c, (change, theirs))| {
+            let verb = match (change, held.contains_key(&c)) {
+                (true, true) => "DEL",
+                (true, false) => "ADD",
+                (false, _) => "DEL-nothing",
+            };
+            let container = match verb {
+                "DEL-nothing" => format!("nobody{c}"),
+                _ => format!("c{c}"),
+            };
+            let command = if verb == "ADD" { "ADD" } else { "DEL" };
+            let child = implementation(*theirs).start(command, &container, "", &config);
+            (c, verb, child)
+        });
+        let started: Vec<_> = calls.collect();
+        for (c, verb, child) in started {
+            let answer = finish(child);
+            match verb {
+                "ADD" => {
+                    let given = address(&answer.unwrap());
+                    held.insert(c, given.split('/').next().unwrap().to_owned());
+                }
+                _ => {
+                    answer.unwrap();
+                    if verb == "DEL" {
+                        held.remove(&c);
+                    }
+                }
+            }
+        }
+        let distinct: BTreeSet<&String> = held.values().collect();
+        assert_eq!(distinct.len(), held.len(), "{held:?}");
+        let expected: BTreeMap<String, String> = held
+            .iter()
+            .map(|(c, a)| (a.clone(), format!("c{c}\r\neth0")))
+            .collect();
+        assert_eq!(leases(dir.path()), expected);
+    }
+    let more = 13 - held.len();
+    for n in 0..more {
+        let given = HostLocal::ours().run("ADD", &format!("more{n}"), &config);
+        assert!(given.is_ok(), "{n} of {more}: {given:?}");
+    }
+    let refused = HostLocal::ours().run("ADD", "last", &config);
+    assert_eq!(code(refused), 100);
+}
