@@ -10,7 +10,7 @@ use std::thread;
 
 use tempfile::TempDir;
 
-const PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "macvlan"];
+const PLUGINS: [&str; 5] = ["bridge", "host-local", "loopback", "macvlan", "static"];
 
 /// A CNI directory.
 struct Bin {
