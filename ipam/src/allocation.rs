@@ -8,7 +8,7 @@ use crate::index::Searched;
 use crate::lease::{Lease, Owner};
 use crate::pool::Pool;
 use crate::range::{Candidate, Range};
-use crate::store::{Leases, last_reserved};
+use crate::store::{Leases, Taken, last_reserved};
 use crate::{Error, clock, local};
 
 /// An allocation under way.
@@ -167,8 +167,12 @@ impl<'a> Allocation<'a> {
             let Some(address) = next else {
                 return Ok(None);
             };
-            let free = self.leases.is_free(address)? && !local::is_own(address);
-            if free && self.reserve(set, address)? {
+            let taken = self.leases.look(address)?;
+            if taken == Taken::Yes || local::is_own(address) {
+                continue;
+            }
+            if self.leases.take(address, self.owner, taken)? {
+                self.given(set, address)?;
                 return Ok(Some(Candidate { address, range }));
             }
         }
@@ -237,9 +241,13 @@ impl<'a> Allocation<'a> {
         if !self.leases.reserve(address, self.owner)? {
             return Ok(false);
         }
-        self.made.push(address);
-        self.leases.set_last_reserved(set, address)?;
+        self.given(set, address)?;
         Ok(true)
+    }
+
+    fn given(&mut self, set: usize, address: IpAddr) -> Result<(), Error> {
+        self.made.push(address);
+        self.leases.set_last_reserved(set, address)
     }
 
     fn held_by_other(&self, address: IpAddr) -> Error {

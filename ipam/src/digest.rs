@@ -12,12 +12,11 @@ pub(crate) fn of_words(words: impl Iterator<Item = u64>) -> u64 {
 
 /// The digest of bytes.
 pub(crate) fn of_bytes(bytes: &[u8]) -> u64 {
-    let words = bytes.chunks(8).map(|chunk| {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        u64::from_le_bytes(word)
-    });
-    of_words(words.chain([bytes.len() as u64]))
+    let (words, rest) = bytes.as_chunks();
+    let words = words.iter().map(|word| u64::from_le_bytes(*word));
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    of_words(words.chain([u64::from_le_bytes(last), bytes.len() as u64]))
 }
 
 /// Lets every bit of the input have its say in every bit of the output.

@@ -68,12 +68,7 @@ pub(crate) fn make(
     content: &str,
     record: Option<&Record>,
 ) -> Result<(), Error> {
-    // Another's record must not be taken for this one's.
-    let removed = fs::remove_file(unnamed);
-    if let Err(error) = removed.or_else(unless_missing) {
-        return Err(failed("remove", unnamed, error));
-    }
-    let written = write(unnamed, content.as_bytes(), record)
+    let written = write_new(unnamed, content.as_bytes(), record)
         .map_err(|e| failed("write", unnamed, e))
         .and_then(|()| fs::rename(unnamed, path).map_err(|e| failed("make", path, e)));
     if written.is_err() {
@@ -128,23 +123,37 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Leases say who runs here; as the reference's they are for root alone.
-///
-/// A file that is there is written over and then cut: on ext4, truncating it to
-/// nothing first would make close(2) wait for the disk (`auto_da_alloc`).
-pub(crate) fn write(path: &Path, content: &[u8], record: Option<&Record>) -> io::Result<()> {
+const MODE: u32 = 0o600;
+
+/// Writes a new file. One that a killed process left has another's record.
+fn write_new(path: &Path, content: &[u8], record: Option<&Record>) -> io::Result<()> {
     let mut options = File::options();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)?;
+    options.write(true).create_new(true).mode(MODE);
+    let mut file = match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            options.open(path)?
+        }
+        file => file?,
+    };
     file.write_all(content)?;
     if let Some(record) = record {
         record.put(&file);
     }
-    match file.metadata()?.len() > content.len() as u64 {
-        true => file.set_len(content.len() as u64),
+    Ok(())
+}
+
+/// Writes a short text.
+///
+/// A file that is there is written over and then cut: on ext4, truncating it to
+/// nothing first would make close(2) wait for the disk (`auto_da_alloc`).
+pub(crate) fn write_text(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false).mode(MODE);
+    let mut file = options.open(path)?;
+    file.write_all(text.as_bytes())?;
+    match file.metadata()?.len() > text.len() as u64 {
+        true => file.set_len(text.len() as u64),
         false => Ok(()),
     }
 }

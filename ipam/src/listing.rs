@@ -38,7 +38,7 @@ impl Holding {
             .map_or((None, None), |record| (Some(record.boot), record.netns));
         let life = match &netns {
             // No namespace outlives its boot.
-            _ if !current && boot.as_ref().is_some_and(|b| *b != leases.boot().id) => Life::Gone,
+            _ if !current && boot.as_ref().is_some_and(|b| *b != leases.boot().id()) => Life::Gone,
             None => Life::Unknown,
             Some(netns) => census.life_of(netns),
         };

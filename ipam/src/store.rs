@@ -17,6 +17,7 @@
 mod indexed;
 mod sharing;
 
+use std::cell::Cell;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -112,6 +113,7 @@ impl LeaseDirectory {
             netns: None,
             index: None,
             unread: false,
+            touched: Cell::new(false),
             _lock: lock,
         }
     }
@@ -141,6 +143,8 @@ pub struct Leases {
     index: Option<Index>,
     /// Whether a lease could not be read, and so the index is not all.
     unread: bool,
+    /// Whether this call has changed the directory.
+    touched: Cell<bool>,
     _lock: Lock,
 }
 
@@ -150,7 +154,7 @@ impl Drop for Leases {
         let usable = !self.unread && !std::thread::panicking();
         if let Some(index) = self.index.as_mut().filter(|_| usable) {
             // Without an index the next call makes one.
-            let _ = index.write(&self.directory);
+            let _ = index.write(&self.directory, self.touched.get());
         }
     }
 }
@@ -282,7 +286,8 @@ impl Leases {
         Ok(!matches!(self.look(address)?, Taken::Yes))
     }
 
-    fn look(&self, address: IpAddr) -> Result<Taken, Error> {
+    /// How an address is taken.
+    pub(crate) fn look(&self, address: IpAddr) -> Result<Taken, Error> {
         let path = self.path(address);
         match lease_file::look(&path)? {
             None => Ok(Taken::No),
@@ -309,7 +314,26 @@ impl Leases {
     }
 
     fn try_reserve(&mut self, address: IpAddr, owner: Owner<'_>) -> Result<bool, Error> {
-        let nobody = match self.look(address)? {
+        let taken = self.look(address)?;
+        self.try_take(address, owner, taken)
+    }
+
+    /// Gives `address` to `owner`, when it is known how it is taken.
+    ///
+    /// # Errors
+    /// As [`Leases::reserve`].
+    pub(crate) fn take(
+        &mut self,
+        address: IpAddr,
+        owner: Owner<'_>,
+        taken: Taken,
+    ) -> Result<bool, Error> {
+        let given = self.try_take(address, owner, taken);
+        given.inspect_err(|error| self.distrust_after(error))
+    }
+
+    fn try_take(&mut self, address: IpAddr, owner: Owner<'_>, taken: Taken) -> Result<bool, Error> {
+        let nobody = match taken {
             Taken::Yes => return Ok(false),
             Taken::ByNobody(lease) => lease,
             Taken::No => None,
@@ -356,18 +380,22 @@ impl Leases {
     }
 
     fn make(&self, address: IpAddr, owner: Owner<'_>) -> Result<(), Error> {
+        self.make_with(address, owner, self.record().as_ref())
+    }
+
+    fn make_with(
+        &self,
+        address: IpAddr,
+        owner: Owner<'_>,
+        record: Option<&Record>,
+    ) -> Result<(), Error> {
+        self.touched.set(true);
         let unnamed = self.directory.join(UNNAMED);
-        let record = self.record();
-        lease_file::make(
-            &unnamed,
-            &self.path(address),
-            &owner.content(),
-            record.as_ref(),
-        )
+        lease_file::make(&unnamed, &self.path(address), &owner.content(), record)
     }
 
     fn record(&self) -> Option<Record> {
-        let boot = Some(self.boot.id.clone()).filter(|boot| !boot.is_empty());
+        let boot = Some(self.boot.id().to_owned()).filter(|boot| !boot.is_empty());
         boot.map(|boot| Record {
             boot,
             netns: self.netns.clone(),
@@ -390,6 +418,7 @@ impl Leases {
         let handed_over = self.leave(address, holder, is_named)?;
         let freed = is_named && !handed_over;
         if freed {
+            self.touched.set(true);
             lease_file::remove(&self.path(address))?;
         }
         let now = crate::clock::milliseconds();
@@ -418,8 +447,7 @@ impl Leases {
     /// [`Error::Store`].
     pub fn set_last_reserved(&self, set: usize, address: IpAddr) -> Result<(), Error> {
         let path = self.last_reserved_path(set);
-        lease_file::write(&path, address.to_string().as_bytes(), None)
-            .map_err(|e| failed("write", &path, e))
+        lease_file::write_text(&path, &address.to_string()).map_err(|e| failed("write", &path, e))
     }
 
     fn path(&self, address: IpAddr) -> PathBuf {
@@ -450,9 +478,12 @@ pub(crate) fn last_reserved(path: &Path) -> Option<IpAddr> {
     lease_file::read_text(path)?.parse().ok()
 }
 
-/// Whether an address can be given.
-enum Taken {
+/// How an address is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Somebody holds it, or something is in the way.
     Yes,
+    /// It is not.
     No,
     /// There is a file, and nobody holds the address.
     ByNobody(Option<Lease>),

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use header::Progress;
 use header::{Header, RANGES};
 use seal::Seal;
-use table::{Entry, PAGE, Table};
+use table::{Entry, Table};
 
 use crate::digest;
 use crate::family::{Family, number};
@@ -197,10 +197,11 @@ impl Index {
         }
     }
 
-    /// Writes what has changed, and seals the directory. Without a place to write
-    /// to the next call makes an index of its own.
-    pub(crate) fn write(&mut self, directory: &Path) -> io::Result<()> {
-        let touched = Seal::of(directory)? != self.header.seal;
+    /// Writes what has changed, and seals the directory if it was `touched` or was
+    /// not sealed. Without a place to write to the next call makes an index of its
+    /// own.
+    pub(crate) fn write(&mut self, directory: &Path, touched: bool) -> io::Result<()> {
+        let touched = touched || self.header.seal == Seal::default();
         if !touched && !self.changed && !self.table.is_changed() {
             return Ok(());
         }
@@ -209,7 +210,11 @@ impl Index {
         let file = match self.table.file() {
             None => &self.write_all()?,
             Some(file) if self.table.is_changed() => {
-                self.header.write(file)?;
+                // If this is killed the seal says that the index is out of step,
+                // or the header says that it is not whole.
+                if !touched {
+                    self.header.write(file)?;
+                }
                 self.table.write(file)?;
                 file
             }
@@ -263,9 +268,8 @@ fn read(path: &Path) -> Option<(Header, Table)> {
     // On a disk that is read-only nothing will have to be written.
     let file = file.or_else(|| File::open(path).ok())?;
     let header = Header::read(&file)?;
-    let whole = file.metadata().ok()?.len() == (header.buckets + 1).checked_mul(PAGE as u64)?;
     let table = Table::in_file(file, header.buckets, header.entries).ok()?;
-    whole.then_some((header, table))
+    Some((header, table))
 }
 
 impl Progress {

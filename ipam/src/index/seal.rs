@@ -6,12 +6,15 @@
 //! step with the files, and one look tells. The reference knows nothing of this,
 //! and whatever it does breaks the seal.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
 use serde::{Deserialize, Serialize};
 
 /// A lease directory as it was at one time: which one, and when it was changed.
@@ -31,11 +34,13 @@ impl Seal {
 
     /// Seals a directory.
     pub(super) fn set(directory: &Path) -> io::Result<Self> {
-        let directory = File::open(directory)?;
-        let now = SystemTime::now();
-        directory.set_modified(now.checked_sub(Duration::from_secs(1)).unwrap_or(now))?;
+        let ago = SystemTime::now().checked_sub(Duration::from_secs(1));
+        let since = ago.and_then(|ago| ago.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let time = TimeSpec::from_duration(since.unwrap_or_default());
+        let (keep, follow) = (TimeSpec::UTIME_OMIT, UtimensatFlags::FollowSymlink);
+        utimensat(AT_FDCWD, directory, &keep, &time, follow)?;
         // What a file system has no room for is lost, so look at what it kept.
-        directory.metadata().map(|directory| Seal::from(&directory))
+        Seal::of(directory)
     }
 }
 

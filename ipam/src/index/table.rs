@@ -266,13 +266,19 @@ fn encode(entries: &[Entry]) -> [u8; PAGE] {
     for (entry, place) in entries.iter().zip(page[ENTRY..].chunks_exact_mut(ENTRY)) {
         encode_entry(entry, place);
     }
-    let checksum = digest::of_bytes(&page[8..]);
+    let checksum = digest::of_bytes(used(&page));
     page[..8].copy_from_slice(&checksum.to_le_bytes());
     page
 }
 
+/// What the checksum is of: how many entries there are, and those.
+fn used(page: &[u8; PAGE]) -> &[u8] {
+    let end = ENTRY * (1 + usize::from(page[8]));
+    &page[8..end.min(PAGE)]
+}
+
 fn decode(page: &[u8; PAGE]) -> Option<Vec<Entry>> {
-    if read_u64(&page[..8]) != digest::of_bytes(&page[8..]) {
+    if read_u64(&page[..8]) != digest::of_bytes(used(page)) {
         return None;
     }
     let entries = page[ENTRY..].chunks_exact(ENTRY);
@@ -399,7 +405,7 @@ mod tests {
     fn damage_is_found() {
         let mut table = Table::new();
         (0..10).for_each(|n| table.put(held(n.into(), n)).unwrap());
-        for at in [0, 9, 100, PAGE as u64 - 1] {
+        for at in [0, 8, 9, 100, 64 * 11 - 1] {
             let mut other = reopened(&table);
             let file = other.file.as_ref().unwrap();
             let mut byte = [0];

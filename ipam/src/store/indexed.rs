@@ -13,7 +13,7 @@ impl Leases {
     /// Makes sure that there is an index; tells a lease that could not be read.
     pub(super) fn load_index(&mut self) -> Result<Option<Error>, Error> {
         if self.index.is_none() {
-            self.index = Index::open(&self.index_path, &self.directory, &self.boot.id);
+            self.index = Index::open(&self.index_path, &self.directory, self.boot.id());
         }
         match self.index.is_some() {
             true => Ok(None),
@@ -27,10 +27,11 @@ impl Leases {
             .into_iter()
             .map(|(address, kept)| (address, kept.lease))
             .collect();
-        // A process that was killed may have left it.
+        // A process that was killed may have left it. The new index has no seal, so
+        // this is not taken for another's doing.
         let _ = lease_file::remove(&self.directory.join(UNNAMED));
         self.unread = unread.is_some();
-        let index = Index::rebuild(&self.index_path, &self.boot.id, &leases);
+        let index = Index::rebuild(&self.index_path, self.boot.id(), &leases);
         self.index = Some(index.map_err(|Damaged| self.unindexable())?);
         Ok(unread)
     }

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::{Leases, Taken, UNNAMED};
+use super::{Leases, Taken};
 use crate::Error;
 use crate::lease::{Lease, Owner};
-use crate::lease_file::{self, Kept};
+use crate::lease_file::Kept;
 use crate::shared::Holders;
 
 impl Leases {
@@ -80,15 +80,9 @@ impl Leases {
 
     /// Names another of its holders in a shared address's lease.
     fn hand_over(&self, address: IpAddr, to: &Kept) -> Result<(), Error> {
-        let unnamed = self.directory.join(UNNAMED);
-        let Some(owner) = to.lease.owner() else {
-            return Ok(());
-        };
-        lease_file::make(
-            &unnamed,
-            &self.path(address),
-            &owner.content(),
-            to.record.as_ref(),
-        )
+        match to.lease.owner() {
+            Some(owner) => self.make_with(address, owner, to.record.as_ref()),
+            None => Ok(()),
+        }
     }
 }
