@@ -14,7 +14,14 @@ use serde_json::Value;
 use crate::{Container, Host, Namespace};
 
 /// The names under which the executable is a plugin or the command line.
-const NAMES: [&str; 6] = ["bridge", "macvlan", "loopback", "host-local", "static", "slash24"];
+const NAMES: [&str; 6] = [
+    "bridge",
+    "macvlan",
+    "loopback",
+    "host-local",
+    "static",
+    "slash24",
+];
 
 /// Whose plugins a host has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
