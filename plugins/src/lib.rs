@@ -8,11 +8,13 @@
 
 mod attachment;
 mod bridge;
+mod cable;
 mod check;
 mod container;
 mod error;
 mod lease;
 mod loopback;
+mod lower;
 mod macvlan;
 mod removal;
 mod routes;

@@ -2,16 +2,13 @@
 //! hardware address of its own.
 
 use cni::{Attachment, Call, Config, Failure, Plugin, Request};
-use kernel::{Link, MacvlanMode, Netlink, RouteEntry};
+use kernel::{Link, MacvlanMode, Netlink};
 use serde::Deserialize;
 
 use crate::attachment::{Identity, requested_mac};
 use crate::container::Inside;
 use crate::undo::Undo;
-use crate::{Error, Result, check, lease};
-
-/// `RT_TABLE_MAIN` (linux/rtnetlink.h).
-const MAIN_TABLE: u32 = 254;
+use crate::{Error, Result, check, lease, lower};
 
 /// The plugin.
 pub struct Macvlan;
@@ -157,49 +154,11 @@ fn remove(request: &Request, identity: &Identity) -> Result<()> {
     }
 }
 
-/// The link below: the one that the configuration names, or that of the default
-/// route.
+/// The link below, if the MTU fits it.
 fn find_master(netlink: &mut Netlink, keys: &Keys) -> Result<Link> {
-    let master = match &keys.master {
-        Some(name) => {
-            let link = netlink.link(name)?;
-            link.ok_or_else(|| Error::NoMaster(name.clone(), keys.place()))?
-        }
-        None => default_master(netlink)?.ok_or(Error::NoDefaultRoute(keys.place()))?,
-    };
-    match keys.mtu.filter(|mtu| *mtu > master.mtu || *mtu < 68) {
-        Some(mtu) => Err(Error::BadKey {
-            key: "mtu",
-            value: mtu.to_string(),
-            right: format!(
-                "68 to {} bytes, which is the MTU of {}, or 0 for that",
-                master.mtu, master.name
-            ),
-        }),
-        None => Ok(master),
-    }
-}
-
-/// The link of the default route that serves; of one with several ways (two
-/// uplinks) the first. IPv6's when there is none for IPv4.
-fn default_master(netlink: &mut Netlink) -> Result<Option<Link>> {
-    for ipv4 in [true, false] {
-        let routes = netlink.routes(ipv4, MAIN_TABLE)?;
-        let defaults = routes.iter().filter(|route| route.dst.prefix() == 0);
-        let serving = defaults.min_by_key(|route| route.priority.unwrap_or(0));
-        if let Some(link) = serving.and_then(first_link) {
-            return Ok(netlink.link_by_index(link)?);
-        }
-    }
-    Ok(None)
-}
-
-fn first_link(route: &RouteEntry) -> Option<u32> {
-    route
-        .next_hops
-        .first()
-        .map(|hop| hop.link)
-        .filter(|link| *link != 0)
+    let master = lower::find(netlink, keys.master.as_deref(), keys.place())?;
+    lower::check_mtu(keys.mtu, &master)?;
+    Ok(master)
 }
 
 fn check_link(request: &Request) -> Result<()> {

@@ -9,12 +9,12 @@ mod keys;
 
 use cni::{Attachment, Call, Failure, Interface, Plugin, Request};
 use ipnetwork::IpNetwork;
-use kernel::{Link, Mac, Netlink, Netns, OtherEnd, VethPair, nft};
+use kernel::{Link, Mac, Netlink, VethPair, nft};
 
 use crate::attachment::{Identity, requested_mac};
 use crate::container::Inside;
 use crate::undo::Undo;
-use crate::{Error, Result, check, lease, removal};
+use crate::{Error, Result, cable, check, lease};
 use keys::Keys;
 
 /// The plugin.
@@ -30,7 +30,7 @@ impl Plugin for Bridge {
     }
 
     fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
-        remove_links(call.request)?;
+        cable::remove(call.request)?;
         call.ipam_forward()
     }
 
@@ -65,7 +65,8 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         container: inside.netns().descriptor(),
         mtu: keys.mtu(),
     };
-    lay_cable(&mut host, &keys, &bridge, &pair, &identity, &mut undo)?;
+    cable::lay(&mut host, &pair, &identity, &mut undo)?;
+    plug_in(&mut host, &keys, &bridge, &identity)?;
     let plan = match ready {
         Some(plan) => plan,
         None => {
@@ -157,32 +158,14 @@ impl Plan {
     }
 }
 
-/// Makes the veth pair and plugs the host's end in.
-fn lay_cable<'a>(
-    host: &mut Netlink,
-    keys: &Keys,
-    bridge: &Link,
-    pair: &VethPair<'_>,
-    identity: &'a Identity,
-    undo: &mut Undo<'a>,
-) -> Result<()> {
-    let name = pair.host_name;
+/// Makes the host's end of the cable a port of the bridge.
+fn plug_in(host: &mut Netlink, keys: &Keys, bridge: &Link, identity: &Identity) -> Result<()> {
+    let name = &identity.host_link;
     let port = kernel::BridgePort {
         name,
         bridge: bridge.index,
         alias: &identity.alias,
     };
-    let create = [kernel::create_veth(pair)];
-    match host.apply(&create) {
-        // What an ADD that was killed, or that is repeated, has left. The container's
-        // end is not what is in the way: that has been looked at.
-        Err(error) if error.errno() == Some(kernel::Errno::EEXIST) => {
-            remove_leftover(host, identity)?;
-            host.apply(&create)?;
-        }
-        created => created?,
-    }
-    undo.push(move || remove_host_link(identity));
     host.apply(&[
         kernel::generate_no_addresses(name),
         kernel::attach_port(&port),
@@ -200,48 +183,6 @@ fn interface(name: &str, mac: Option<Mac>) -> Interface {
         name: name.to_owned(),
         mac: mac.map(|mac| mac.to_string()).unwrap_or_default(),
         ..Interface::default()
-    }
-}
-
-fn remove_leftover(host: &mut Netlink, identity: &Identity) -> Result<()> {
-    match host.link(&identity.host_link)? {
-        None => Ok(()),
-        Some(link) if identity.is_anothers(&link) => Err(Error::HostLinkTaken {
-            name: link.name,
-            owner: link.alias,
-        }),
-        Some(link) => Ok(host.apply(&[kernel::delete_link(link.index)])?),
-    }
-}
-
-fn remove_host_link(identity: &Identity) -> kernel::Result<()> {
-    match Netlink::open()?.link(&identity.host_link)? {
-        Some(link) if !identity.is_anothers(&link) => kernel::remove_link(link.index, None),
-        _ => Ok(()),
-    }
-}
-
-/// Removes the cable: by the host's end, which its name finds whether or not the
-/// namespace is still there. One that another implementation made is found from
-/// inside.
-fn remove_links(request: &Request) -> Result<()> {
-    let identity = Identity::of(request);
-    let mut host = Netlink::open()?;
-    match host.link(&identity.host_link)? {
-        Some(link) if !identity.is_anothers(&link) => {
-            let netns = request
-                .netns
-                .as_deref()
-                .and_then(|path| Netns::open(path).ok());
-            let other_end = netns.as_ref().zip(link.lower);
-            let other_end = other_end.map(|(netns, index)| OtherEnd { netns, index });
-            return removal::remove(request, link.index, other_end);
-        }
-        _ => {}
-    }
-    match Inside::open_if_there(request, &identity)? {
-        Some(mut inside) => inside.remove(),
-        None => Ok(()),
     }
 }
 

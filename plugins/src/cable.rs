@@ -1,0 +1,76 @@
+//! The virtual cable (veth pair) between the host and a container. Its host's end
+//! has a name that follows from the attachment, so that it is found again whether
+//! or not the container's namespace is still there.
+
+use cni::Request;
+use kernel::{Netlink, Netns, OtherEnd, VethPair};
+
+use crate::attachment::Identity;
+use crate::container::Inside;
+use crate::undo::Undo;
+use crate::{Error, Result, removal};
+
+/// Lays the cable, over what an earlier ADD of the same attachment has left.
+///
+/// # Errors
+/// [`Error::HostLinkTaken`] when the host's end has the name of another's link.
+pub(crate) fn lay<'a>(
+    host: &mut Netlink,
+    pair: &VethPair<'_>,
+    identity: &'a Identity,
+    undo: &mut Undo<'a>,
+) -> Result<()> {
+    let create = [kernel::create_veth(pair)];
+    match host.apply(&create) {
+        // What an ADD that was killed, or that is repeated, has left. The container's
+        // end is not what is in the way: that has been looked at.
+        Err(error) if error.errno() == Some(kernel::Errno::EEXIST) => {
+            remove_leftover(host, identity)?;
+            host.apply(&create)?;
+        }
+        created => created?,
+    }
+    undo.push(move || remove_host_end(identity));
+    Ok(())
+}
+
+fn remove_leftover(host: &mut Netlink, identity: &Identity) -> Result<()> {
+    match host.link(&identity.host_link)? {
+        None => Ok(()),
+        Some(link) if identity.is_anothers(&link) => Err(Error::HostLinkTaken {
+            name: link.name,
+            owner: link.alias,
+        }),
+        Some(link) => Ok(host.apply(&[kernel::delete_link(link.index)])?),
+    }
+}
+
+fn remove_host_end(identity: &Identity) -> kernel::Result<()> {
+    match Netlink::open()?.link(&identity.host_link)? {
+        Some(link) if !identity.is_anothers(&link) => kernel::remove_link(link.index, None),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the cable of an attachment: by the host's end, which its name finds.
+/// One that another implementation laid is found from inside.
+pub(crate) fn remove(request: &Request) -> Result<()> {
+    let identity = Identity::of(request);
+    let mut host = Netlink::open()?;
+    match host.link(&identity.host_link)? {
+        Some(link) if !identity.is_anothers(&link) => {
+            let netns = request
+                .netns
+                .as_deref()
+                .and_then(|path| Netns::open(path).ok());
+            let other_end = netns.as_ref().zip(link.lower);
+            let other_end = other_end.map(|(netns, index)| OtherEnd { netns, index });
+            return removal::remove(request, link.index, other_end);
+        }
+        _ => {}
+    }
+    match Inside::open_if_there(request, &identity)? {
+        Some(mut inside) => inside.remove(),
+        None => Ok(()),
+    }
+}
