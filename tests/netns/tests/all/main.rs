@@ -22,6 +22,7 @@ mod network;
 mod place;
 mod protocol;
 mod remains;
+mod runtimes;
 mod subject;
 mod vocabulary;
 
@@ -50,6 +51,7 @@ fn main() {
         attach::trials(),
         install::trials(),
         examples::trials(),
+        runtimes::trials(),
         bad_input::trials(),
     ];
     run(&arguments, topics.into_iter().flatten().collect()).exit();
