@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use libtest_mimic::Trial;
-use netns::{Host, Namespace, Plugins};
+use netns::{Call, Host, Namespace, Plugins};
 use serde_json::{Value, json};
 
 use crate::network::host_local;
@@ -21,6 +21,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         ours(
             "runtimes/podman-undoes-what-fails",
             podman_undoes_what_fails,
+        ),
+        ours(
+            "runtimes/podman-and-slash24-clean-up-after-each-other",
+            podman_and_slash24,
         ),
         ours(
             "runtimes/containerd-detaches-without-namespace",
@@ -191,10 +195,14 @@ impl<'h> Podman<'h> {
         self.must(&[&["exec", name], arguments].concat())
     }
 
-    fn networks(&self, name: &str) -> Value {
+    fn inspect(&self, name: &str) -> Value {
         let text = self.must(&["inspect", "--format", "json", name]);
         let value: Value = serde_json::from_str(&text).expect("podman prints JSON");
-        value[0]["NetworkSettings"]["Networks"].clone()
+        value[0].clone()
+    }
+
+    fn networks(&self, name: &str) -> Value {
+        self.inspect(name)["NetworkSettings"]["Networks"].clone()
     }
 
     fn remove(&self, name: &str) {
@@ -283,6 +291,42 @@ fn podman_undoes_what_fails() {
     assert_eq!(leases(&host, "front"), Vec::<String>::new());
     podman.remove("first");
     nothing_is_left(&host, &["front", "full"]);
+}
+
+/// What one attached the other detaches: the cached results are libcni's, to the letter that counts.
+fn podman_and_slash24() {
+    let host = machine();
+    offer(&host, "front", &["10.1.0.0/24"]);
+    let podman = Podman::on(&host);
+    let front = ["--network", "front"];
+    must_have_succeeded("podman", &front, &podman.start("web", &front));
+    let container = podman.inspect("web");
+    let text = |value: &Value| value.as_str().expect("podman says it").to_owned();
+    let id = text(&container["Id"]);
+    let netns = text(&container["NetworkSettings"]["SandboxKey"]);
+    host.write(
+        "/run/task.json",
+        &json!({"container": {"network": [{"name": "front"}]}}).to_string(),
+    );
+    let slash24 = |verb: &str| {
+        let arguments = [verb, "--netns", &netns, "--id", &id, "/run/task.json"];
+        let plugins = host.plugin_dir(Plugins::Slash24);
+        let call = Call::of(&host, Plugins::Slash24, "slash24").arguments(arguments);
+        let outcome = call
+            .arguments([Path::new("--plugin-dir"), &plugins])
+            .execute();
+        assert_eq!(outcome.code, Some(0), "{verb}: {outcome:#?}");
+    };
+    slash24("check");
+    slash24("detach");
+    nothing_is_left(&host, &["front"]);
+
+    slash24("attach");
+    assert_eq!(leases(&host, "front").len(), 1);
+    let results = files(&host, "/var/lib/cni/results");
+    assert_eq!(results, [format!("front-{id}-eth0")]);
+    podman.remove("web");
+    nothing_is_left(&host, &["front"]);
 }
 
 /// containerd with directories of its own; it ends with the value.
