@@ -217,13 +217,15 @@ impl Drop for Podman<'_> {
     }
 }
 
-/// Podman attaches the networks of a container in the random order of a Go map.
+/// Podman attaches the networks of a container in the random order of a Go map, and also names the
+/// interfaces in that order unless it is told to name them otherwise.
 fn podman_two_networks() {
     let host = machine();
     offer(&host, "front", &["10.1.0.0/24", "fd00:1::/64"]);
     offer(&host, "back", &["10.2.0.0/24"]);
     let podman = Podman::on(&host);
-    let started = podman.start("web", &["--network", "front", "--network", "back"]);
+    let (front, back) = ("front:interface_name=eth0", "back:interface_name=eth1");
+    let started = podman.start("web", &["--network", back, "--network", front]);
     must_have_succeeded("podman", &["run"], &started);
 
     let networks = podman.networks("web");
