@@ -19,12 +19,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
-use crate::cli::{InstallArgs, UninstallArgs};
 use crate::error::Error;
 use crate::registry;
 
@@ -67,29 +65,16 @@ struct Uninstalled {
     left: Vec<PathBuf>,
 }
 
-pub(crate) fn command(args: &InstallArgs) -> ExitCode {
-    let installed = chosen(&args.only).and_then(|names| {
-        let executable = Path::new("/proc/self/exe");
-        install(&args.directory, executable, &names, args.replace)
-    });
-    report(installed.map(|installed| installed.told(&args.directory)))
+/// Installs this executable; tells what was done.
+pub(crate) fn into(directory: &Path, only: &[String], replace: bool) -> Result<String, Error> {
+    let executable = Path::new("/proc/self/exe");
+    let installed = install(directory, executable, &chosen(only)?, replace)?;
+    Ok(installed.told(directory))
 }
 
-pub(crate) fn uninstall_command(args: &UninstallArgs) -> ExitCode {
-    report(uninstall(&args.directory).map(|done| done.told(&args.directory)))
-}
-
-fn report(done: Result<String, Error>) -> ExitCode {
-    match done {
-        Ok(text) => match io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        },
-        Err(error) => {
-            eprintln!("slash24: {error}");
-            ExitCode::FAILURE
-        }
-    }
+/// Uninstalls; tells what was done.
+pub(crate) fn out_of(directory: &Path) -> Result<String, Error> {
+    Ok(uninstall(directory)?.told(directory))
 }
 
 /// The plugins that `--only` names; all when it names none.

@@ -5,11 +5,9 @@
 //! up, and [`cni::skeleton`] takes over. A runtime waits for every microsecond.
 
 mod cli;
-mod containers;
 mod error;
 mod install;
 mod registry;
-mod tables;
 
 use std::ffi::OsString;
 use std::path::Path;
