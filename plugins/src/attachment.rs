@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::{Error, Result};
 
 /// What is written on every link that is made: this, and whose it is.
-const MARK: &str = "slash24";
+pub(crate) const MARK: &str = "slash24";
 /// `IFALIASZ - 1` (linux/if.h).
 const LONGEST_ALIAS: usize = 255;
 /// How the hardware addresses begin that follow from leases.
@@ -28,8 +28,11 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn of(request: &Request) -> Self {
-        let (network, container, ifname) =
-            (&request.config.name, &request.container_id, &request.ifname);
+        Identity::new(&request.config.name, &request.container_id, &request.ifname)
+    }
+
+    /// Of any attachment, whoever calls.
+    pub(crate) fn new(network: &str, container: &str, ifname: &str) -> Self {
         let whole = format!("{MARK} {network} {container} {ifname}");
         let hash = fnv1a(whole.as_bytes());
         // Names of containers are ASCII, interface names may not be.

@@ -88,6 +88,9 @@ pub enum Error {
         "\"master\" is not set, and {0} has no default route whose interface it could be; set \"master\" to an interface"
     )]
     NoDefaultRoute(&'static str),
+    /// STATUS: the bridge's name is taken, so that no ADD can succeed.
+    #[error(transparent)]
+    NotAvailable(Box<Error>),
     /// CHECK found a difference.
     #[error("{what}: expected {expected}, found {found}")]
     Differs {
@@ -118,6 +121,7 @@ impl From<Error> for Failure {
                 code::INVALID_CONFIG
             }
             Error::NotABridge { .. } => code::INVALID_CONFIG,
+            Error::NotAvailable(_) => code::NOT_AVAILABLE,
             Error::InterfaceExists { .. } => code::INVALID_ENVIRONMENT,
             Error::HostLinkTaken { .. } => code::LINK_IN_THE_WAY,
             Error::Differs { .. } => code::CHECK_FAILED,

@@ -12,6 +12,7 @@ mod cable;
 mod check;
 mod container;
 mod error;
+mod garbage;
 mod lease;
 mod loopback;
 mod lower;

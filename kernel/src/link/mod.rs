@@ -1,6 +1,7 @@
 //! Links: asking for them here, making them in [`create`], changing them in
-//! [`change`].
+//! [`change`], deleting many at once in [`batch`].
 
+mod batch;
 mod change;
 mod create;
 
@@ -26,6 +27,7 @@ const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
+const IFLA_GROUP: u16 = 27;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_INET6_CONF: u16 = 2;
 const IFLA_INFO_KIND: u16 = 1;
@@ -69,6 +71,8 @@ pub struct Link {
     pub lower: Option<u32>,
     /// What somebody wrote on it.
     pub alias: String,
+    /// The group that it is in; 0 unless somebody put it into another.
+    pub group: u32,
 }
 
 impl Link {
@@ -88,6 +92,7 @@ impl Link {
                 IFLA_LINK => link.lower = u32_at(value, 0).filter(|index| *index != 0),
                 IFLA_MASTER => link.controller = u32_at(value, 0),
                 IFLA_IFALIAS => link.alias = text(value),
+                IFLA_GROUP => link.group = u32_at(value, 0)?,
                 IFLA_LINKINFO => link.read_info(value),
                 IFLA_AF_SPEC => link.is_without_ipv6 = is_without_ipv6(value),
                 _ => {}
@@ -149,19 +154,28 @@ impl Netlink {
     pub fn ports(&mut self, index: u32) -> Result<Vec<Link>> {
         let mut message = question(0);
         message.attributes.push(LinkAttribute::Controller(index));
-        let message = RouteNetlinkMessage::GetLink(message);
-        let mut ports = Vec::new();
-        self.ask(
-            &message,
-            DUMP,
-            "list the ports of a bridge",
-            |answer| match answer {
-                Answer::Begin => ports.clear(),
-                Answer::Part(payload) => ports.extend(Link::decode(payload)),
-            },
-        )?;
+        let mut ports = self.list(message, "list the ports of a bridge")?;
         ports.retain(|port| port.controller == Some(index));
         Ok(ports)
+    }
+
+    /// All links of the namespace. On a large host they are many: nothing that a
+    /// container waits for may ask for them.
+    ///
+    /// # Errors
+    /// [`Error::Refused`].
+    pub fn links(&mut self) -> Result<Vec<Link>> {
+        self.list(question(0), "list the links")
+    }
+
+    fn list(&mut self, message: LinkMessage, doing: &str) -> Result<Vec<Link>> {
+        let mut links = Vec::new();
+        let message = RouteNetlinkMessage::GetLink(message);
+        self.ask(&message, DUMP, doing, |answer| match answer {
+            Answer::Begin => links.clear(),
+            Answer::Part(payload) => links.extend(Link::decode(payload)),
+        })?;
+        Ok(links)
     }
 
     fn find_link(&mut self, index: u32, name: Option<&str>, doing: &str) -> Result<Option<Link>> {

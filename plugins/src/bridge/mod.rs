@@ -14,7 +14,7 @@ use kernel::{Link, Mac, Netlink, VethPair, nft};
 use crate::attachment::{Identity, requested_mac};
 use crate::container::Inside;
 use crate::undo::Undo;
-use crate::{Error, Result, cable, check, lease};
+use crate::{Error, Result, cable, check, garbage, lease};
 use keys::Keys;
 
 /// The plugin.
@@ -36,6 +36,15 @@ impl Plugin for Bridge {
 
     fn check(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
         check_links(call.request)?;
+        call.ipam_forward()
+    }
+
+    fn gc(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
+        garbage::collect(call, garbage::Stale::remove_links)
+    }
+
+    fn status(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
+        status(call.request)?;
         call.ipam_forward()
     }
 }
@@ -184,6 +193,16 @@ fn interface(name: &str, mac: Option<Mac>) -> Interface {
         mac: mac.map(|mac| mac.to_string()).unwrap_or_default(),
         ..Interface::default()
     }
+}
+
+/// ADD can be served unless something else has the bridge's name. That there is no
+/// bridge yet is no fault: the first container makes it.
+fn status(request: &Request) -> Result<()> {
+    let keys = Keys::read(&request.config)?;
+    let found = device::find(&mut Netlink::open()?, &keys);
+    found
+        .map(drop)
+        .map_err(|error| Error::NotAvailable(Box::new(error)))
 }
 
 fn check_links(request: &Request) -> Result<()> {

@@ -13,6 +13,7 @@ mod bridge;
 mod concurrency;
 mod delegates;
 mod examples;
+mod garbage;
 mod install;
 mod leftovers;
 mod lifecycle;
@@ -43,6 +44,7 @@ fn main() {
         masquerade::trials(),
         macvlan::trials(),
         leftovers::trials(),
+        garbage::trials(),
         delegates::trials(),
         announce::trials(),
         concurrency::trials(),

@@ -1,0 +1,137 @@
+//! GC: what is on the host for attachments that are no longer valid. Whose a thing
+//! is stands on it ([`Identity`]), so nothing of another network, and nothing that
+//! another program made, is ever taken for garbage.
+
+use std::collections::HashSet;
+
+use cni::{Call, Failure, Request};
+use kernel::Netlink;
+
+use crate::Result;
+use crate::attachment::{Identity, MARK};
+
+/// Which attachments of a network have ended without a DEL.
+pub(crate) struct Stale {
+    /// How the marks of the network's attachments begin.
+    network: String,
+    /// The marks of those that are valid.
+    valid: HashSet<String>,
+    /// How the marks of valid containers begin whose interfaces are not named.
+    valid_containers: Vec<String>,
+}
+
+/// Has `remove` remove what is on the host, then the IPAM plugin what it keeps. A
+/// failure of one keeps nobody from the rest. A runtime that sends no list has not
+/// said that there are no valid attachments: then nothing is removed.
+pub(crate) fn collect(
+    call: &Call<'_>,
+    remove: impl FnOnce(&Stale) -> Result<()>,
+) -> std::result::Result<(), Failure> {
+    let removed = match Stale::of(call.request)? {
+        Some(stale) => remove(&stale),
+        None => Ok(()),
+    };
+    call.ipam_forward()?;
+    Ok(removed?)
+}
+
+impl Stale {
+    fn of(request: &Request) -> Result<Option<Self>> {
+        let Some(attachments) = request.config.valid_attachments()? else {
+            return Ok(None);
+        };
+        let network = &request.config.name;
+        let mut stale = Stale {
+            network: format!("{MARK} {network} "),
+            valid: HashSet::new(),
+            valid_containers: Vec::new(),
+        };
+        for attachment in attachments {
+            let container = &attachment.container_id;
+            match attachment.ifname.as_str() {
+                "" => stale
+                    .valid_containers
+                    .push(format!("{MARK} {network} {container} ")),
+                ifname => {
+                    let identity = Identity::new(network, container, ifname);
+                    stale.valid.insert(identity.alias);
+                }
+            }
+        }
+        Ok(Some(stale))
+    }
+
+    /// Whether something with this mark on it belongs to such an attachment.
+    pub(crate) fn has(&self, mark: &str) -> bool {
+        let is_valid = |mark: &str| {
+            let mut containers = self.valid_containers.iter();
+            self.valid.contains(mark) || containers.any(|begin| mark.starts_with(begin))
+        };
+        mark.starts_with(&self.network) && !is_valid(mark)
+    }
+
+    /// Removes their links on the host.
+    pub(crate) fn remove_links(&self) -> Result<()> {
+        let mut host = Netlink::open()?;
+        let all = host.links()?;
+        let stale: Vec<_> = all.iter().filter(|link| self.has(&link.alias)).collect();
+        Ok(host.delete_links(&stale, &all)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cni::{Command, Config, Environment};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn stale(valid: Value) -> Option<Stale> {
+        let config = json!({
+            "cniVersion": "1.1.0", "name": "net", "type": "bridge",
+            "cni.dev/valid-attachments": valid,
+        });
+        let config = Config::parse(config.to_string().as_bytes()).unwrap();
+        let request = Request::new(Command::Gc, &Environment::default(), config).unwrap();
+        Stale::of(&request).unwrap()
+    }
+
+    #[test]
+    fn only_what_was_made_for_the_network_and_is_not_vouched_for() {
+        let valid = json!([
+            {"containerID": "a", "ifname": "eth0"},
+            {"containerID": "whole", "ifname": ""},
+        ]);
+        let stale = stale(valid).unwrap();
+        let long = "x".repeat(300);
+        for (mark, expected) in [
+            ("slash24 net a eth0", false),
+            ("slash24 net a eth1", true),
+            ("slash24 net ab eth0", true),
+            ("slash24 net whole eth7", false),
+            ("slash24 net wholesale eth7", true),
+            ("slash24 network a eth0", false),
+            ("slash24 other a eth0", false),
+            ("slash24 net", false),
+            ("net a eth0", false),
+            ("", false),
+            (Identity::new("net", &long, "eth0").alias.as_str(), true),
+        ] {
+            assert_eq!(stale.has(mark), expected, "{mark}");
+        }
+    }
+
+    #[test]
+    fn marks_that_were_cut_off_are_those_of_valid_attachments_all_the_same() {
+        let long = "x".repeat(300);
+        let mark = Identity::new("net", &long, "eth0").alias;
+        let stale = stale(json!([{"containerID": long, "ifname": "eth0"}])).unwrap();
+        assert!(!stale.has(&mark));
+    }
+
+    #[test]
+    fn no_list_is_not_an_empty_one() {
+        assert!(stale(Value::Null).is_none());
+        assert!(stale(json!([])).unwrap().has("slash24 net a eth0"));
+    }
+}
