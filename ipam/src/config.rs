@@ -12,13 +12,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Error;
-use crate::place::{Here, Location};
+use crate::error::AtKey;
 use crate::pool;
 use crate::range::{Bounds, Range, RangeSet};
 use crate::reservation::Reservations;
 use crate::route::{RouteKeys, RouteTemplate, address_at, read_address};
 use crate::store::{self, LeaseDirectory};
-use crate::template::{AddressTemplate, SubnetTemplate};
+use place::{AddressTemplate, SubnetTemplate};
+use place::{Here, Location};
 
 /// Where a network's leases are. Read by itself, so that addresses can be freed
 /// when the rest of the configuration is wrong or the host's place is unknown.

@@ -12,12 +12,12 @@ use cni::{Attachment, Call, Dns, Failure, Plugin, Request, ValidAttachment};
 
 use crate::config::{Addressing, Storage};
 use crate::lease::{Lease, Owner};
-use crate::place::Here;
 use crate::pool::Pool;
 use crate::requested::requested;
 use crate::reservation::names;
 use crate::store::Leases;
 use crate::{Error, resolv_conf};
+use place::Here;
 
 /// The plugin.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,7 +1,7 @@
 //! Address management: which addresses a host has for its containers, and who
 //! holds them.
 //!
-//! A host's [`place`] and the [`template`]s of a configuration make the host's
+//! A host's place and the templates of a configuration ([`place`]) make the host's
 //! [`range`]s, and its [`pool`] is what a network gives addresses from; the
 //! [`store`] keeps who holds which, in the reference's files. [`HostLocal`] is
 //! the CNI plugin over them; [`Static`] is one for addresses that somebody else
@@ -14,8 +14,6 @@ mod clock;
 pub mod config;
 mod digest;
 mod error;
-pub mod family;
-mod field;
 mod host_local;
 mod index;
 pub mod lease;
@@ -24,8 +22,6 @@ pub mod listing;
 mod local;
 mod lock;
 pub mod netns;
-mod pattern;
-pub mod place;
 pub mod plan;
 pub mod pool;
 pub mod range;
@@ -38,20 +34,19 @@ mod shared;
 pub mod skips;
 mod static_addresses;
 pub mod store;
-pub mod template;
 
+pub use ::place;
+pub use ::place::{
+    AddressTemplate, Family, Here, Location, Pattern, Place, SubnetTemplate, family, template,
+};
 pub use boot::Boot;
 pub use error::Error;
-pub use family::Family;
 pub use host_local::HostLocal;
 pub use lease::{Lease, Owner};
 pub use lease_file::Kept;
 pub use lock::Holder;
-pub use pattern::Pattern;
-pub use place::{Here, Location, Place};
 pub use pool::Pool;
 pub use range::{Range, RangeSet};
 pub use record::{Namespace, Record};
 pub use static_addresses::Static;
 pub use store::{LeaseDirectory, Leases};
-pub use template::{AddressTemplate, SubnetTemplate};

@@ -7,13 +7,13 @@ use cni::{Ip, Version};
 
 use crate::Error;
 use crate::allocation::Allocation;
-use crate::family::Family;
 use crate::index::Searched;
 use crate::lease::Owner;
 use crate::range::{Candidate, Range, RangeSet};
 use crate::reservation::Reservations;
 use crate::skips::Skips;
 use crate::store::Leases;
+use place::family::Family;
 
 /// How long a released address rests when `cooldown` does not say.
 pub const COOLDOWN: Duration = Duration::from_secs(10);

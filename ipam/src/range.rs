@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::Error;
-use crate::family::{Family, number, with_prefix};
 use crate::skips::Skips;
+use place::family::{Family, number, with_prefix};
 
 /// Addresses that are given out, and the subnet they are part of.
 #[derive(Clone, Debug, PartialEq, Eq)]

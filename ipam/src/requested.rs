@@ -7,6 +7,7 @@ use ipnetwork::IpNetwork;
 use serde::Deserialize;
 
 use crate::Error;
+use crate::error::AtKey;
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -107,7 +108,7 @@ impl Requests {
 
 fn read_all(key: &str, texts: &[String]) -> Result<Vec<Named>, Error> {
     let named = |(index, text): (usize, &String)| {
-        let bad = || Error::NotAddress(text.clone()).at(format!("{key}[{index}]"));
+        let bad = || place::Error::NotAddress(text.clone()).at(format!("{key}[{index}]"));
         Named::parse(text).ok_or_else(bad)
     };
     texts.iter().enumerate().map(named).collect()

@@ -6,8 +6,9 @@ use cni::Route;
 use serde::Deserialize;
 
 use crate::Error;
-use crate::place::Here;
-use crate::template::{AddressTemplate, SubnetTemplate};
+use crate::error::AtKey;
+use place::Here;
+use place::{AddressTemplate, SubnetTemplate};
 
 /// A route for every place.
 #[derive(Clone, Debug)]
@@ -78,5 +79,5 @@ pub(crate) fn address_at(
     template: Option<&AddressTemplate>,
     here: &Here,
 ) -> Result<Option<IpAddr>, Error> {
-    template.map(|template| template.at(here)).transpose()
+    Ok(template.map(|template| template.at(here)).transpose()?)
 }

@@ -13,11 +13,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Error;
-use crate::family::{Family, with_prefix};
-use crate::place::{Here, Location};
+use crate::error::AtKey;
 use crate::requested::Requests;
 use crate::route::{RouteKeys, RouteTemplate, address_at, read_address};
-use crate::template::SubnetTemplate;
+use place::SubnetTemplate;
+use place::family::{Family, with_prefix};
+use place::{Here, Location};
 
 /// The plugin.
 #[derive(Clone, Copy, Debug, Default)]

@@ -7,9 +7,10 @@ use ipnetwork::IpNetwork;
 use serde_json::Value;
 
 use crate::Error;
-use crate::place::Here;
+use crate::error::AtKey;
 use crate::range::Shared;
-use crate::template::{AddressTemplate, SubnetTemplate};
+use place::Here;
+use place::{AddressTemplate, SubnetTemplate};
 
 /// An address or a subnet for every place.
 #[derive(Clone, Debug)]
@@ -26,14 +27,14 @@ pub(super) enum SharedTemplate {
 }
 
 impl NetTemplate {
-    fn parse(text: &str) -> Result<Self, Error> {
+    fn parse(text: &str) -> Result<Self, place::Error> {
         match text.contains('/') {
             true => SubnetTemplate::parse(text).map(NetTemplate::Subnet),
             false => AddressTemplate::parse(text).map(NetTemplate::Address),
         }
     }
 
-    fn at(&self, here: &Here) -> Result<IpNetwork, Error> {
+    fn at(&self, here: &Here) -> Result<IpNetwork, place::Error> {
         match self {
             NetTemplate::Address(address) => Ok(address.at(here)?.into()),
             NetTemplate::Subnet(subnet) => subnet.at(here),
@@ -77,7 +78,7 @@ pub(super) fn read_nets(texts: &[String], key: &str) -> Result<Vec<NetTemplate>,
 }
 
 pub(super) fn nets_at(nets: &[NetTemplate], here: &Here) -> Result<Vec<IpNetwork>, Error> {
-    nets.iter().map(|net| net.at(here)).collect()
+    nets.iter().map(|net| Ok(net.at(here)?)).collect()
 }
 
 pub(super) fn read_reservations(
@@ -88,8 +89,9 @@ pub(super) fn read_reservations(
         let at = |error: Error| error.at(format!("ipam.reservations.{name}"));
         let one = value.as_str().map(|text| vec![text.to_owned()]);
         let not = || at(Error::NotReservation(value.to_string()));
+        let bad = |error: place::Error| at(error.into());
         for text in one.or_else(|| texts(value)).ok_or_else(not)? {
-            reservations.push((name.clone(), AddressTemplate::parse(&text).map_err(at)?));
+            reservations.push((name.clone(), AddressTemplate::parse(&text).map_err(bad)?));
         }
     }
     Ok(reservations)

@@ -24,9 +24,9 @@ use seal::Seal;
 use table::{Entry, Table};
 
 use crate::digest;
-use crate::family::{Family, number};
 use crate::lease::Lease;
 use crate::skips::Skips;
+use place::family::{Family, number};
 
 /// The index is not what was written.
 pub(crate) use table::Damaged;

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::FileExt;
 
 use crate::digest;
-use crate::family::{Family, number};
+use place::family::{Family, number};
 
 /// The size of a page in bytes.
 pub(super) const PAGE: usize = 4096;

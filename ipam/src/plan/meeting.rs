@@ -9,8 +9,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::place::Place;
-use crate::template::{Field, SubnetTemplate};
+use place::template::Field;
+use place::{Place, SubnetTemplate};
 
 use super::Bounds;
 

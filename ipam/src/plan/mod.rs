@@ -7,18 +7,18 @@
 
 mod meeting;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use cni::Version;
 use ipnetwork::IpNetwork;
 
+pub use place::Bounds;
+
 use crate::Error;
 use crate::config::{Addressing, RangeTemplate};
-use crate::family::Family;
-use crate::place::{Here, Location, Place};
 use crate::pool::Pool;
-use crate::template::SubnetTemplate;
+use place::family::Family;
+use place::{Here, Location, Place, SubnetTemplate};
 
 /// Blocks of addresses that are no container's, and why.
 const RESERVED: [(&str, &str); 11] = [
@@ -34,64 +34,6 @@ const RESERVED: [(&str, &str); 11] = [
     ("fe80::/10", "link-local (RFC 4291)"),
     ("ff00::/8", "multicast (RFC 4291)"),
 ];
-
-/// The values that the fields of a place have in the data centre, ends included.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bounds(BTreeMap<String, (u64, u64)>);
-
-impl FromIterator<(String, (u64, u64))> for Bounds {
-    fn from_iter<I: IntoIterator<Item = (String, (u64, u64))>>(bounds: I) -> Self {
-        Bounds(bounds.into_iter().collect())
-    }
-}
-
-impl Bounds {
-    /// Reads `0-255` or `7`.
-    pub fn parse(text: &str) -> Option<(u64, u64)> {
-        let (low, high) = text.split_once('-').unwrap_or((text, text));
-        let bounds = (low.trim().parse().ok()?, high.trim().parse().ok()?);
-        (bounds.0 <= bounds.1).then_some(bounds)
-    }
-
-    /// How many places there are.
-    pub fn places(&self) -> u128 {
-        let sizes = self
-            .0
-            .values()
-            .map(|(low, high)| u128::from(high - low) + 1);
-        sizes.fold(1, u128::saturating_mul)
-    }
-
-    /// Every place, the last field changing fastest.
-    pub fn each(&self) -> impl Iterator<Item = Place> {
-        let mut next = Some(self.0.values().map(|(low, _)| *low).collect::<Vec<u64>>());
-        std::iter::from_fn(move || {
-            let values = next.take()?;
-            let named = self.0.keys().cloned().zip(values.iter().copied());
-            let place: Place = named.collect();
-            let mut after = values;
-            for (value, (low, high)) in after.iter_mut().zip(self.0.values()).rev() {
-                if *value < *high {
-                    *value += 1;
-                    next = Some(after);
-                    break;
-                }
-                *value = *low;
-            }
-            Some(place)
-        })
-    }
-
-    /// The values of a field that fit into a template.
-    fn of(&self, template: &SubnetTemplate, field: &str) -> (u64, u64) {
-        let fields = template.address().fields().iter();
-        let limits = fields.filter(|f| f.name == field).map(|f| f.limit());
-        let limit = limits.min().unwrap_or(u64::MAX);
-        // Without bounds of its own a field has every value that fits.
-        let (low, high) = self.0.get(field).copied().unwrap_or((0, limit));
-        (low, high.min(limit))
-    }
-}
 
 /// Something that is wrong with a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -234,27 +176,27 @@ impl Report {
     /// Every field of the plan must be in the template, and fit.
     fn fields(&mut self, whose: &Whose, template: &SubnetTemplate, bounds: &Bounds) {
         let fields = template.address().fields();
-        for (field, (low, high)) in &bounds.0 {
+        for (field, (low, high)) in bounds.fields() {
             let own = fields.iter().filter(|f| f.name == *field);
             let Some(limit) = own.map(|f| f.limit()).min() else {
                 if low < high {
                     self.faults.push(Fault::NotInSubnet {
                         whose: whose.clone(),
-                        field: field.clone(),
+                        field: field.to_owned(),
                     });
                 }
                 continue;
             };
-            if *high > limit {
+            if high > limit {
                 self.faults.push(Fault::DoesNotFit {
                     whose: whose.clone(),
-                    field: field.clone(),
-                    values: ((*low).max(limit + 1), *high),
+                    field: field.to_owned(),
+                    values: (low.max(limit + 1), high),
                     limit,
                 });
             }
         }
-        for field in fields.iter().filter(|f| !bounds.0.contains_key(&f.name)) {
+        for field in fields.iter().filter(|f| bounds.get(&f.name).is_none()) {
             let fault = Fault::Missing {
                 whose: whose.clone(),
                 field: field.name.clone(),
@@ -351,20 +293,6 @@ impl Report {
     }
 }
 
-impl Bounds {
-    /// The places that all templates have room for.
-    fn fitting<'a>(&self, templates: impl Iterator<Item = &'a SubnetTemplate>) -> Bounds {
-        let mut fitting = self.clone();
-        for template in templates {
-            for (field, (_, high)) in &mut fitting.0 {
-                *high = (*high).min(self.of(template, field).1);
-            }
-        }
-        let possible = fitting.0.values().all(|(low, high)| low <= high);
-        if possible { fitting } else { Bounds::default() }
-    }
-}
-
 fn pool_at(network: &Network, place: &Place) -> Result<Pool, Error> {
     let here = Here::new(Location::Literal(place.clone()));
     network.addressing.routes_at(&here)?;
@@ -377,7 +305,7 @@ fn pool_at(network: &Network, place: &Place) -> Result<Pool, Error> {
 pub fn subnets<'a>(
     template: &'a SubnetTemplate,
     bounds: &'a Bounds,
-) -> impl Iterator<Item = (Place, Result<IpNetwork, Error>)> + 'a {
+) -> impl Iterator<Item = (Place, Result<IpNetwork, place::Error>)> + 'a {
     bounds.each().map(|place| {
         let subnet = template.at_place(&place);
         (place, subnet)

@@ -159,18 +159,6 @@ fn an_address_leads_to_its_network_and_place() {
     assert_eq!(whereabouts(&networks, "192.0.2.1".parse().unwrap()), []);
 }
 
-#[test]
-fn every_place_has_its_turn() {
-    let bounds = bounds(&[("a", "1-2"), ("b", "7"), ("c", "0-2")]);
-    let places: Vec<String> = bounds.each().map(|place| place.to_string()).collect();
-    assert_eq!(places.len() as u128, bounds.places());
-    assert_eq!(places[0], "a=1 b=7 c=0");
-    assert_eq!(places[5], "a=2 b=7 c=2");
-    assert_eq!(Bounds::default().each().count(), 1);
-    assert_eq!(Bounds::parse("5-4"), None);
-    assert_eq!(Bounds::parse("x"), None);
-}
-
 /// A template with small fields, so that all its places can be compared.
 fn template() -> impl Strategy<Value = String> {
     let octet = prop_oneof![

@@ -12,17 +12,17 @@
 //! the structure of the template; nobody has to compare places in pairs.
 //!
 //! ```
-//! use ipam::{Here, Location, SubnetTemplate};
+//! use place::{Here, Location, SubnetTemplate};
 //!
 //! let here = Here::new(Location::parse(&serde_json::json!({"rack": 50, "slot": 11}))?);
 //! let subnet = SubnetTemplate::parse("10.{rack}.{slot}.0/24")?;
 //! assert_eq!(subnet.at(&here)?, "10.50.11.0/24".parse().unwrap());
 //! let place = subnet.place_of("10.3.7.200".parse().unwrap()).unwrap();
 //! assert_eq!(place.to_string(), "rack=3 slot=7");
-//! # Ok::<(), ipam::Error>(())
+//! # Ok::<(), place::Error>(())
 //! ```
 //!
-//! [place]: crate::place
+//! [place]: crate::Place
 
 mod notation;
 
@@ -32,7 +32,7 @@ use ipnetwork::IpNetwork;
 
 use crate::Error;
 use crate::family::{Family, number, with_prefix};
-use crate::place::{Here, Place};
+use crate::location::{Here, Place};
 
 /// An address, or one for every place.
 #[derive(Clone, Debug, PartialEq, Eq)]

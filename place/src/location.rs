@@ -6,10 +6,10 @@
 //!
 //! ```
 //! let location = serde_json::json!({"rack": 50, "slot": 11});
-//! let place = ipam::Location::parse(&location)?.place()?;
+//! let place = place::Location::parse(&location)?.place()?;
 //! assert_eq!(place.get("rack"), Some(50));
 //! assert_eq!(place.to_string(), "rack=50 slot=11");
-//! # Ok::<(), ipam::Error>(())
+//! # Ok::<(), place::Error>(())
 //! ```
 
 use std::cell::OnceCell;

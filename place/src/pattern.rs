@@ -1,6 +1,6 @@
 //! Patterns of names that tell a place: `r{rack}-s{slot}`.
 
-use crate::place::Place;
+use crate::location::Place;
 use crate::{Error, field};
 
 /// Text with fields in braces; a field matches decimal digits. Leading zeros and
