@@ -260,6 +260,16 @@ impl RangeTemplate {
         &self.key
     }
 
+    /// The first address, if `rangeStart` says it.
+    pub fn start(&self) -> Option<&AddressTemplate> {
+        self.start.as_ref()
+    }
+
+    /// The last address, if `rangeEnd` says it.
+    pub fn end(&self) -> Option<&AddressTemplate> {
+        self.end.as_ref()
+    }
+
     /// The range at a place.
     ///
     /// # Errors

@@ -232,14 +232,15 @@ impl Pool {
         if let Some(leases) = leases {
             // Whether a lease is still somebody's matters when it is for want of it
             // that nothing is left.
-            if self.figures(&taken).iter().any(|set| is_full(set)) {
+            if self.usage_with(&taken).iter().any(|set| is_full(set)) {
                 taken.retain(|address| !leases.is_free(*address).is_ok_and(|free| free));
             }
         }
-        Ok(self.figures(&taken))
+        Ok(self.usage_with(&taken))
     }
 
-    fn figures(&self, taken: &[IpAddr]) -> Vec<Vec<Usage>> {
+    /// How much of each range is used when these addresses are taken, set by set.
+    pub fn usage_with(&self, taken: &[IpAddr]) -> Vec<Vec<Usage>> {
         let usage = |(range, searched): (&Range, Searched<'_>)| {
             let (first, last) = (range.first(), range.last());
             let number = crate::family::number;

@@ -221,6 +221,12 @@ impl Range {
         self.family == other.family && self.first <= other.last && other.first <= self.last
     }
 
+    /// The first address that both ranges have, if there is one.
+    pub fn common(&self, other: &Range) -> Option<IpAddr> {
+        let first = self.first.max(other.first);
+        self.overlaps(other).then(|| self.family.address(first))
+    }
+
     /// How many addresses there are between the ends; at most `u128::MAX`.
     pub fn size(&self) -> u128 {
         (self.last - self.first).saturating_add(1)

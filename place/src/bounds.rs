@@ -32,13 +32,30 @@ impl Bounds {
         self.0.get(field).copied()
     }
 
+    /// The fields that have more than one value.
+    pub fn varying(&self) -> impl Iterator<Item = &str> {
+        let varying = self.fields().filter(|(_, (low, high))| low < high);
+        varying.map(|(name, _)| name)
+    }
+
     /// How many places there are.
     pub fn places(&self) -> u128 {
-        let sizes = self
-            .0
-            .values()
-            .map(|(low, high)| u128::from(high - low) + 1);
+        self.places_by(|_| true)
+    }
+
+    /// How many places there are that differ in fields that `count`.
+    pub fn places_by(&self, count: impl Fn(&str) -> bool) -> u128 {
+        let counted = self.fields().filter(|(name, _)| count(name));
+        let sizes = counted.map(|(_, (low, high))| u128::from(high - low) + 1);
         sizes.fold(1, u128::saturating_mul)
+    }
+
+    /// The place with the highest values.
+    pub fn last(&self) -> Place {
+        let highest = self.fields();
+        highest
+            .map(|(name, (_, high))| (name.to_owned(), high))
+            .collect()
     }
 
     /// Every place, the last field changing fastest.
@@ -71,8 +88,11 @@ impl Bounds {
         (low, high.min(limit))
     }
 
-    /// The places that all templates have room for.
-    pub fn fitting<'a>(&self, templates: impl Iterator<Item = &'a SubnetTemplate>) -> Bounds {
+    /// The places that all templates have room for; none when there is no such place.
+    pub fn fitting<'a>(
+        &self,
+        templates: impl Iterator<Item = &'a SubnetTemplate>,
+    ) -> Option<Bounds> {
         let mut fitting = self.clone();
         for template in templates {
             for (field, (_, high)) in &mut fitting.0 {
@@ -80,7 +100,7 @@ impl Bounds {
             }
         }
         let possible = fitting.0.values().all(|(low, high)| low <= high);
-        if possible { fitting } else { Bounds::default() }
+        possible.then_some(fitting)
     }
 }
 

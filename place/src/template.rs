@@ -236,6 +236,25 @@ impl SubnetTemplate {
         Ok(template)
     }
 
+    /// The subnet that the first `prefix` bits of an address make.
+    pub fn of_first_bits(address: &AddressTemplate, prefix: u8) -> Self {
+        let family = address.family;
+        let host_bits = family.bits().saturating_sub(prefix.into());
+        let fields = address.fields.iter();
+        SubnetTemplate {
+            address: AddressTemplate {
+                text: format!("{}/{prefix}", address.text),
+                family,
+                literal: address.literal & !family.host_bits(prefix),
+                fields: fields
+                    .filter(|field| field.shift + field.bits > host_bits)
+                    .cloned()
+                    .collect(),
+            },
+            prefix,
+        }
+    }
+
     /// The address of the subnet.
     pub fn address(&self) -> &AddressTemplate {
         &self.address

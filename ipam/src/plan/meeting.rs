@@ -35,18 +35,17 @@ const BOTH: Touching = Touching {
 /// Finds an address that is in a subnet of both templates, if there is one.
 pub(super) fn meeting(
     one: &SubnetTemplate,
-    one_bounds: &Bounds,
     other: &SubnetTemplate,
-    other_bounds: &Bounds,
+    bounds: &Bounds,
 ) -> Option<u128> {
     if one.address().family() != other.address().family() {
         return None;
     }
-    let ones = fixed(one, one_bounds);
-    let others = fixed(other, other_bounds);
+    let ones = fixed(one, bounds);
+    let others = fixed(other, bounds);
     ones.iter().find_map(|one_fixed| {
-        let one = Bits::new(one, one_bounds, one_fixed)?;
-        let meets = |fixed| one.meets(&Bits::new(other, other_bounds, fixed)?);
+        let one = Bits::new(one, bounds, one_fixed)?;
+        let meets = |fixed| one.meets(&Bits::new(other, bounds, fixed)?);
         others.iter().find_map(meets)
     })
 }

@@ -5,20 +5,24 @@
 //! field of the place has bits of its own in the prefix), and that two templates
 //! cannot meet from theirs ([`meeting`]). Places are never compared in pairs.
 
+mod block;
+mod fault;
 mod meeting;
+mod whereabouts;
 
 use std::net::IpAddr;
 
 use cni::Version;
 use ipnetwork::IpNetwork;
 
-pub use place::Bounds;
+pub use ::place::Bounds;
+pub use fault::{Fault, Whose};
+pub use whereabouts::{Whereabouts, whereabouts};
 
 use crate::Error;
 use crate::config::{Addressing, RangeTemplate};
 use crate::pool::Pool;
-use place::family::Family;
-use place::{Here, Location, Place, SubnetTemplate};
+use ::place::{Here, Location, Place, SubnetTemplate};
 
 /// Blocks of addresses that are no container's, and why.
 const RESERVED: [(&str, &str); 11] = [
@@ -35,76 +39,6 @@ const RESERVED: [(&str, &str); 11] = [
     ("ff00::/8", "multicast (RFC 4291)"),
 ];
 
-/// Something that is wrong with a plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Values of a field do not fit.
-    DoesNotFit {
-        /// Where in which network.
-        whose: Whose,
-        /// The field.
-        field: String,
-        /// The values that do not fit.
-        values: (u64, u64),
-        /// The largest that does.
-        limit: u64,
-    },
-    /// A template needs a field that no place has.
-    Missing {
-        /// Where in which network.
-        whose: Whose,
-        /// The field.
-        field: String,
-    },
-    /// Places that differ in this field alone have the same subnet.
-    NotInSubnet {
-        /// Where in which network.
-        whose: Whose,
-        /// The field.
-        field: String,
-    },
-    /// Two templates have subnets that overlap.
-    Overlap {
-        /// Where in which network.
-        one: Whose,
-        /// Where in which other.
-        other: Whose,
-        /// An address in both.
-        address: IpAddr,
-    },
-    /// A subnet is in a block that is no container's.
-    Reserved {
-        /// Where in which network.
-        whose: Whose,
-        /// The block.
-        block: &'static str,
-        /// What it is for.
-        purpose: &'static str,
-        /// An address in both.
-        address: IpAddr,
-    },
-    /// The configuration is wrong at some place.
-    AtPlace {
-        /// The network.
-        network: String,
-        /// The first such place.
-        place: Place,
-        /// What is wrong.
-        message: String,
-    },
-}
-
-/// A range of a network's configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whose {
-    /// The network.
-    pub network: String,
-    /// The key of the range.
-    pub key: String,
-    /// The template of its subnet.
-    pub template: String,
-}
-
 /// A network to be checked.
 #[derive(Debug)]
 pub struct Network {
@@ -116,15 +50,36 @@ pub struct Network {
     pub addressing: Addressing,
 }
 
-/// How much a range of a network serves.
+/// What a range of a network serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// Where in which network.
     pub whose: Whose,
-    /// How many places have a subnet of their own.
+    /// Each field of the subnet, with its first and its last bit from the left.
+    pub fields: Vec<(String, u32, u32)>,
+    /// The length of the prefix that no two places have in common: that of the
+    /// subnet, or of the part of it that the range stays in.
+    pub apart: u8,
+    /// How many places have room in it.
+    pub places: u128,
+    /// How many subnets they have.
     pub subnets: u128,
-    /// How many containers each of them can have.
-    pub containers: u128,
+    /// The subnets of the first and of the last of them.
+    pub ends: Option<(IpNetwork, IpNetwork)>,
+    /// How many containers each place can have; none when all share its addresses,
+    /// and any number can.
+    pub containers: Option<u128>,
+}
+
+/// What a network serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The network.
+    pub network: String,
+    /// How many hosts have room in all of its ranges.
+    pub hosts: u128,
+    /// How many containers each host can have, with an address of each range set.
+    pub containers: Option<u128>,
 }
 
 /// What became of the check.
@@ -134,12 +89,22 @@ pub struct Report {
     pub places: u128,
     /// What each range serves.
     pub services: Vec<Service>,
-    /// What is wrong.
+    /// What each network serves.
+    pub served: Vec<Served>,
+    /// What is wrong, and what the operator should know.
     pub faults: Vec<Fault>,
 }
 
 /// How many places are looked at one by one.
 const LOOKED_AT: usize = 1 << 20;
+
+/// A range with what is known of it wherever the host stands.
+struct Planned<'a> {
+    whose: Whose,
+    range: &'a RangeTemplate,
+    /// The part of the subnet that the range stays in.
+    block: SubnetTemplate,
+}
 
 /// Checks the plan of some networks.
 pub fn check(networks: &[Network], bounds: &Bounds) -> Report {
@@ -147,12 +112,19 @@ pub fn check(networks: &[Network], bounds: &Bounds) -> Report {
         places: bounds.places(),
         ..Report::default()
     };
-    let ranges: Vec<(Whose, &RangeTemplate)> = networks.iter().flat_map(ranges_of).collect();
-    for (index, (whose, range)) in ranges.iter().enumerate() {
-        report.fields(whose, &range.subnet, bounds);
-        report.reserved(whose, &range.subnet, bounds);
-        for (other_whose, other) in &ranges[..index] {
-            report.pair((other_whose, other), (whose, range), bounds);
+    let ranges = networks.iter().flat_map(ranges_of);
+    let ranges: Vec<Planned<'_>> = ranges
+        .map(|(whose, range)| Planned {
+            whose,
+            range,
+            block: block::block(range),
+        })
+        .collect();
+    for (index, planned) in ranges.iter().enumerate() {
+        report.fields(planned, bounds);
+        report.reserved(planned, bounds);
+        for other in &ranges[..index] {
+            report.pair(other, planned, bounds);
         }
     }
     for network in networks {
@@ -173,21 +145,18 @@ fn ranges_of(network: &Network) -> impl Iterator<Item = (Whose, &RangeTemplate)>
 }
 
 impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_right(&self) -> bool {
+        !self.faults.iter().any(Fault::is_grave)
+    }
+
     /// Every field of the plan must be in the template, and fit.
-    fn fields(&mut self, whose: &Whose, template: &SubnetTemplate, bounds: &Bounds) {
-        let fields = template.address().fields();
+    fn fields(&mut self, planned: &Planned<'_>, bounds: &Bounds) {
+        let Planned { whose, block, .. } = planned;
         for (field, (low, high)) in bounds.fields() {
-            let own = fields.iter().filter(|f| f.name == *field);
-            let Some(limit) = own.map(|f| f.limit()).min() else {
-                if low < high {
-                    self.faults.push(Fault::NotInSubnet {
-                        whose: whose.clone(),
-                        field: field.to_owned(),
-                    });
-                }
-                continue;
-            };
-            if high > limit {
+            let own = block.address().fields().iter();
+            let limit = own.filter(|f| f.name == field).map(|f| f.limit()).min();
+            if let Some(limit) = limit.filter(|limit| high > *limit) {
                 self.faults.push(Fault::DoesNotFit {
                     whose: whose.clone(),
                     field: field.to_owned(),
@@ -195,8 +164,15 @@ impl Report {
                     limit,
                 });
             }
+            if low < high && !block::contains(block, field) {
+                self.faults.push(Fault::NotInSubnet {
+                    whose: whose.clone(),
+                    field: field.to_owned(),
+                });
+            }
         }
-        for field in fields.iter().filter(|f| bounds.get(&f.name).is_none()) {
+        let fields = block.address().fields().iter();
+        for field in fields.filter(|f| !has(bounds, &f.name)) {
             let fault = Fault::Missing {
                 whose: whose.clone(),
                 field: field.name.clone(),
@@ -207,15 +183,15 @@ impl Report {
         }
     }
 
-    fn reserved(&mut self, whose: &Whose, template: &SubnetTemplate, bounds: &Bounds) {
-        let family = template.address().family();
+    fn reserved(&mut self, planned: &Planned<'_>, bounds: &Bounds) {
+        let family = planned.range.subnet.address().family();
         for (block, purpose) in RESERVED {
             let Ok(reserved) = SubnetTemplate::parse(block) else {
                 continue;
             };
-            if let Some(number) = meeting::meeting(template, bounds, &reserved, bounds) {
+            if let Some(number) = meeting::meeting(&planned.range.subnet, &reserved, bounds) {
                 self.faults.push(Fault::Reserved {
-                    whose: whose.clone(),
+                    whose: planned.whose.clone(),
                     block,
                     purpose,
                     address: family.address(number),
@@ -224,23 +200,37 @@ impl Report {
         }
     }
 
-    /// Ranges of one subnet belong together; whether they overlap the range sets
-    /// themselves find out.
-    fn pair(
-        &mut self,
-        (one, first): (&Whose, &RangeTemplate),
-        (other, second): (&Whose, &RangeTemplate),
-        bounds: &Bounds,
-    ) {
-        if one.network == other.network && first.subnet == second.subnet {
-            return;
-        }
-        let family = first.subnet.address().family();
-        if let Some(number) = meeting::meeting(&first.subnet, bounds, &second.subnet, bounds) {
+    /// Whether two ranges give the same addresses, or two networks have a subnet in
+    /// common. Ranges of one network at one place are compared when its range sets
+    /// are made.
+    fn pair(&mut self, one: &Planned<'_>, other: &Planned<'_>, bounds: &Bounds) {
+        let is_one_network = one.whose.network == other.whose.network;
+        let (whose, others) = (one.whose.clone(), other.whose.clone());
+        let family = one.range.subnet.address().family();
+        let meeting = |one, other| {
+            let number = meeting::meeting(one, other, bounds);
+            number.map(|number| family.address(number))
+        };
+        let overlap = match meeting(&one.block, &other.block) {
+            Some(_) if block::meet_at_one_place(&one.block, &other.block, bounds) => {
+                let compared = (!is_one_network).then(|| common_address(one, other, bounds));
+                compared.flatten()
+            }
+            met => met,
+        };
+        if let Some(address) = overlap {
             self.faults.push(Fault::Overlap {
-                one: one.clone(),
-                other: other.clone(),
-                address: family.address(number),
+                one: whose,
+                other: others,
+                address,
+            });
+        } else if !is_one_network
+            && let Some(address) = meeting(&one.range.subnet, &other.range.subnet)
+        {
+            self.faults.push(Fault::CommonSubnet {
+                one: whose,
+                other: others,
+                address,
             });
         }
     }
@@ -249,8 +239,17 @@ impl Report {
     /// every place, as the hosts there will.
     fn places_of(&mut self, network: &Network, bounds: &Bounds) {
         let ranges: Vec<(Whose, &RangeTemplate)> = ranges_of(network).collect();
-        let fitting = bounds.fitting(ranges.iter().map(|(_, range)| &range.subnet));
-        let mut counted = false;
+        let needed = ranges
+            .iter()
+            .flat_map(|(_, range)| range.subnet.address().fields());
+        if needed.into_iter().any(|field| !has(bounds, &field.name)) {
+            return;
+        }
+        let templates = ranges.iter().map(|(_, range)| &range.subnet);
+        let Some(fitting) = bounds.fitting(templates) else {
+            return;
+        };
+        let mut first = None;
         for place in fitting.each().take(LOOKED_AT) {
             match pool_at(network, &place) {
                 Err(error) => {
@@ -259,38 +258,89 @@ impl Report {
                         place,
                         message: error.to_string(),
                     });
-                    return;
+                    break;
                 }
-                Ok(pool) if !counted => {
-                    counted = true;
-                    self.count(&ranges, &pool, bounds);
-                }
-                Ok(_) => {}
+                Ok(pool) => drop(first.get_or_insert(pool)),
             }
+        }
+        if let Some(pool) = first {
+            self.count(network, &ranges, &pool, bounds, &fitting);
+        }
+        if fitting.places() > LOOKED_AT as u128 {
+            self.faults.push(Fault::NotAllLookedAt {
+                network: network.name.clone(),
+                places: fitting.places(),
+            });
         }
     }
 
-    fn count(&mut self, ranges: &[(Whose, &RangeTemplate)], pool: &Pool, bounds: &Bounds) {
-        let Ok(usage) = pool.usage(None) else { return };
+    /// Every place has as many addresses as the first.
+    fn count(
+        &mut self,
+        network: &Network,
+        ranges: &[(Whose, &RangeTemplate)],
+        pool: &Pool,
+        bounds: &Bounds,
+        fitting: &Bounds,
+    ) {
+        let usage = pool.usage_with(&[]);
+        let containers = |usage: &crate::pool::Usage| match usage.range.is_shared() {
+            true => None,
+            false => Some(usage.total),
+        };
+        let of_set = |set: &Vec<crate::pool::Usage>| {
+            let mut totals = set.iter().map(containers);
+            totals.try_fold(0u128, |sum, total| Some(sum.saturating_add(total?)))
+        };
+        self.served.push(Served {
+            network: network.name.clone(),
+            hosts: fitting.places(),
+            containers: usage.iter().filter_map(of_set).min(),
+        });
         for ((whose, range), usage) in ranges.iter().zip(usage.iter().flatten()) {
-            let names: std::collections::BTreeSet<&str> = range
-                .subnet
-                .address()
-                .fields()
-                .iter()
-                .map(|field| field.name.as_str())
-                .collect();
-            let sizes = names.into_iter().map(|name| {
-                let (low, high) = bounds.of(&range.subnet, name);
-                u128::from(high.saturating_sub(low)) + 1
-            });
+            let Some(fitting) = bounds.fitting(std::iter::once(&range.subnet)) else {
+                continue;
+            };
+            let block = block::block(range);
+            let address = range.subnet.address();
+            let at = |place: Option<Place>| range.subnet.at_place(&place?).ok();
             self.services.push(Service {
                 whose: whose.clone(),
-                subnets: sizes.fold(1, u128::saturating_mul),
-                containers: usage.total,
+                fields: bits_of(&block),
+                apart: block.prefix(),
+                places: fitting.places(),
+                subnets: fitting.places_by(|name| address.fields().iter().any(|f| f.name == name)),
+                ends: at(fitting.each().next()).zip(at(Some(fitting.last()))),
+                containers: containers(usage),
             });
         }
     }
+}
+
+fn has(bounds: &Bounds, field: &str) -> bool {
+    bounds.get(field).is_some()
+}
+
+/// The fields of a template with their first and last bits, counted from the left.
+fn bits_of(template: &SubnetTemplate) -> Vec<(String, u32, u32)> {
+    let address = template.address();
+    let width = address.family().bits();
+    let bits = address.fields().iter().map(|field| {
+        let last = width - field.shift;
+        (field.name.clone(), last - field.bits + 1, last)
+    });
+    bits.collect()
+}
+
+/// An address that two ranges have in common, when what they have in common is the
+/// same at every place.
+fn common_address(one: &Planned<'_>, other: &Planned<'_>, bounds: &Bounds) -> Option<IpAddr> {
+    let fitting = bounds.fitting([&one.block, &other.block].into_iter())?;
+    let place = fitting.each().next()?;
+    let here = Here::new(Location::Literal(place));
+    // What is wrong with a range at a place is found when all places are looked at.
+    let (one, other) = (one.range.at(&here).ok()?, other.range.at(&here).ok()?);
+    one.common(&other)
 }
 
 fn pool_at(network: &Network, place: &Place) -> Result<Pool, Error> {
@@ -301,44 +351,19 @@ fn pool_at(network: &Network, place: &Place) -> Result<Pool, Error> {
     Ok(Pool::new(&network.name, sets, network.version)?.with_reservations(reservations))
 }
 
-/// The subnet of every place, in a template.
+/// The subnet of each range at every place where it has one.
 pub fn subnets<'a>(
-    template: &'a SubnetTemplate,
+    networks: &'a [Network],
     bounds: &'a Bounds,
-) -> impl Iterator<Item = (Place, Result<IpNetwork, place::Error>)> + 'a {
-    bounds.each().map(|place| {
-        let subnet = template.at_place(&place);
-        (place, subnet)
+) -> impl Iterator<Item = (Place, Whose, IpNetwork)> + 'a {
+    bounds.each().flat_map(|place| {
+        let ranges = networks.iter().flat_map(ranges_of);
+        let there = ranges.filter_map(|(whose, range)| {
+            let subnet = range.subnet.at_place(&place).ok()?;
+            Some((place.clone(), whose, subnet))
+        });
+        there.collect::<Vec<_>>()
     })
-}
-
-/// Where an address belongs by the templates of a network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whereabouts {
-    /// Which range of which network.
-    pub whose: Whose,
-    /// The place whose subnet it is in.
-    pub place: Place,
-    /// The subnet there.
-    pub subnet: IpNetwork,
-}
-
-/// Where `address` belongs; more than one answer means that networks overlap.
-pub fn whereabouts(networks: &[Network], address: IpAddr) -> Vec<Whereabouts> {
-    let family = Family::of(address);
-    let ranges = networks.iter().flat_map(ranges_of);
-    let found = ranges.filter_map(|(whose, range)| {
-        let place = range.subnet.place_of(address)?;
-        let subnet = range.subnet.at_place(&place).ok()?;
-        Some(Whereabouts {
-            whose,
-            place,
-            subnet,
-        })
-    });
-    found
-        .filter(|found| Family::of(found.subnet.ip()) == family)
-        .collect()
 }
 
 #[cfg(test)]

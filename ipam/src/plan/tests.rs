@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::Family;
 
 fn network(name: &str, ipam: Value) -> Network {
     let config = json!({"name": name, "cniVersion": "1.0.0", "ipam": ipam});
@@ -46,14 +47,27 @@ fn a_plan_that_is_right() {
     assert_eq!(report.faults, []);
     assert_eq!(report.places, 65_536);
     let served = |index: usize| {
-        (
-            report.services[index].subnets,
-            report.services[index].containers,
-        )
+        let service = &report.services[index];
+        (service.subnets, service.containers)
     };
-    assert_eq!(served(0), (65_536, 125));
-    assert_eq!(served(1), (65_536, (1 << 64) - 2));
-    assert_eq!(served(2), (65_536, 125));
+    assert_eq!(served(0), (65_536, Some(125)));
+    assert_eq!(served(1), (65_536, Some((1 << 64) - 2)));
+    assert_eq!(served(2), (65_536, Some(125)));
+    let backend = &report.services[0];
+    let bits = |(name, first, last): &(String, u32, u32)| format!("{name} {first}-{last}");
+    let fields: Vec<String> = backend.fields.iter().map(bits).collect();
+    assert_eq!(fields, ["rack 9-16", "slot 17-24"]);
+    let (first, last) = backend.ends.unwrap();
+    assert_eq!(
+        (first.to_string().as_str(), last.to_string().as_str()),
+        ("10.0.0.0/25", "10.255.255.0/25")
+    );
+    let hosts: Vec<_> = report
+        .served
+        .iter()
+        .map(|s| (s.hosts, s.containers))
+        .collect();
+    assert_eq!(hosts, [(65_536, Some(125)), (65_536, Some(125))]);
 }
 
 fn faults(networks: &[(&str, &str)], bounds: &Bounds) -> Vec<String> {
@@ -115,6 +129,13 @@ fn every_way_of_being_wrong() {
             "{networks:?}: {faults:?}"
         );
     }
+    assert!(
+        faults(
+            &[("a", "10.{rack}.{slot}.0/24")],
+            &bounds(&[("rack", "300-400")])
+        )[0]
+        .contains("DoesNotFit")
+    );
     let sets = json!({"subnet": "10.{rack}.{slot}.0/24", "rangeStart": "10.{rack}.9.5"});
     let report = check(&[network("a", sets)], &all);
     assert!(
@@ -122,6 +143,74 @@ fn every_way_of_being_wrong() {
         "{:?}",
         report.faults
     );
+}
+
+/// Hosts of a segment share a subnet and have a range each.
+#[test]
+fn ranges_of_a_common_subnet() {
+    let all = data_centre();
+    let range = |first: &str, last: &str| json!({"subnet": "10.{rack}.0.0/16", "gateway": "10.{rack}.0.1", "rangeStart": first, "rangeEnd": last});
+    let whole = || range("10.{rack}.{slot}.2", "10.{rack}.{slot}.254");
+    let report = check(&[network("a", whole())], &all);
+    assert_eq!(report.faults, []);
+    let service = &report.services[0];
+    assert_eq!(
+        (service.apart, service.subnets, service.places),
+        (24, 256, 65_536)
+    );
+    assert_eq!(service.containers, Some(253));
+    let lower = || range("10.{rack}.{slot}.2", "10.{rack}.{slot}.99");
+    let upper = || range("10.{rack}.{slot}.100", "10.{rack}.{slot}.254");
+    let kinds = |networks: &[Network]| -> Vec<&str> {
+        check(networks, &all)
+            .faults
+            .iter()
+            .map(Fault::kind)
+            .collect()
+    };
+    assert_eq!(
+        kinds(&[network("a", lower()), network("b", upper())]),
+        ["common-subnet"]
+    );
+    assert_eq!(
+        kinds(&[network("a", lower()), network("b", whole())]),
+        ["overlap"]
+    );
+    assert_eq!(
+        kinds(&[network("a", json!({"ranges": [[lower(), upper()]]}))]),
+        [] as [&str; 0]
+    );
+    assert_eq!(kinds(&[network("a", range("", ""))]), ["not-in-subnet"]);
+    let crossed = range("10.{rack}.{slot}.2", "10.{rack}.255.254");
+    assert_eq!(kinds(&[network("a", crossed)])[0], "not-in-subnet");
+}
+
+#[test]
+fn what_is_shared_serves_any_number() {
+    let ipam = json!({"ranges": [[{"subnet": "10.{rack}.{slot}.53/32", "shared": true}]]});
+    let report = check(&[network("a", ipam)], &data_centre());
+    assert_eq!(report.faults, []);
+    assert_eq!(report.services[0].containers, None);
+    assert_eq!(report.served[0].containers, None);
+}
+
+#[test]
+fn faults_say_what_would_be_right() {
+    let all = data_centre();
+    let networks = [network(
+        "a",
+        json!({"subnet": "10.{rack}.{slot:4}{x:4}.0/24"}),
+    )];
+    let report = check(&networks, &all);
+    let said: Vec<String> = report.faults.iter().map(Fault::to_string).collect();
+    assert_eq!(
+        said,
+        [
+            "network \"a\", ipam: 10.{rack}.{slot:4}{x:4}.0/24: \"slot\" cannot be 16 to 255; its bits hold at most 15",
+            "network \"a\", ipam: 10.{rack}.{slot:4}{x:4}.0/24 needs \"x\": say which values it has, as in --x 0-255",
+        ]
+    );
+    assert!(!report.is_right());
 }
 
 #[test]
@@ -192,7 +281,7 @@ proptest! {
         let (ones, others) = (all(&one), all(&other));
         let overlap = |x: &IpNetwork, y: &IpNetwork| x.contains(y.ip()) || y.contains(x.ip());
         let expected = ones.iter().any(|x| others.iter().any(|y| overlap(x, y)));
-        let found = meeting::meeting(&one, &bounds, &other, &bounds);
+        let found = meeting::meeting(&one, &other, &bounds);
         prop_assert_eq!(found.is_some(), expected);
         if let Some(number) = found {
             let address = Family::V4.address(number);
