@@ -1,15 +1,30 @@
 //! Who holds which address of a network: what tools show, and what they free.
+//!
+//! Which namespaces are alive is looked up *after* the leases were read: a container
+//! that came in between is not taken for one that is gone.
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::Error;
+use crate::config::Storage;
 use crate::lease::Lease;
 use crate::lease_file::Kept;
 use crate::netns::{Census, Life};
 use crate::record::Namespace;
-use crate::store::{Found, LeaseDirectory, Leases};
+use crate::store::{Found, Leases};
+
+/// In which boot of the machine a lease was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// In this one.
+    Now,
+    /// In an earlier one.
+    Earlier,
+    /// The kernel does not tell its boots apart.
+    Unknown,
+}
 
 /// An address and who holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,10 +35,12 @@ pub struct Holding {
     pub lease: Lease,
     /// Since when.
     pub since: SystemTime,
-    /// Whether it is from this boot; one from an earlier boot can be given away.
+    /// Whether it is good; one that is not can be given away.
     pub current: bool,
-    /// The id of its boot; the reference's leases do not tell.
-    pub boot: Option<String>,
+    /// In which boot it was made. The reference's leases tell by their time.
+    pub made: Made,
+    /// Whether any number of containers may hold the address.
+    pub shared: bool,
     /// The container's namespace; the reference's leases do not tell.
     pub netns: Option<Namespace>,
     /// Whether that namespace is alive.
@@ -31,105 +48,153 @@ pub struct Holding {
 }
 
 impl Holding {
-    fn of(address: IpAddr, kept: Kept, leases: &Leases, census: &Census) -> Self {
-        let current = leases.is_current(&kept);
-        let (boot, netns) = kept
-            .record
-            .map_or((None, None), |record| (Some(record.boot), record.netns));
-        let life = match &netns {
-            // No namespace outlives its boot.
-            _ if !current && boot.as_ref().is_some_and(|b| *b != leases.boot().id()) => Life::Gone,
-            None => Life::Unknown,
-            Some(netns) => census.life_of(netns),
+    /// A lease, before anybody has looked for its namespace.
+    fn of(address: IpAddr, kept: Kept, leases: &Leases) -> Self {
+        let boot = leases.boot();
+        let recorded = kept.record.as_ref().map(|record| record.boot.as_str());
+        let made = match boot.is_after(recorded, kept.since) {
+            true => Made::Earlier,
+            false if boot.id().is_empty() => Made::Unknown,
+            false => Made::Now,
         };
+        let current = leases.is_current(&kept);
         Holding {
             address,
-            lease: kept.lease,
+            shared: leases.is_shared(address),
             since: kept.since,
             current,
-            boot,
-            netns,
-            life,
+            made,
+            netns: kept.record.and_then(|record| record.netns),
+            lease: kept.lease,
+            // No namespace outlives its boot. But a lease that does is kept for who
+            // comes back, and of that one's namespace nothing is known.
+            life: match made == Made::Earlier && !current {
+                true => Life::Gone,
+                false => Life::Unknown,
+            },
         }
     }
 
+    /// Looks for the namespace of a lease of this boot.
+    fn judged(self, census: &Census) -> Self {
+        let netns = self.netns.as_ref().filter(|_| self.made == Made::Now);
+        let life = netns.map_or(self.life, |netns| census.life_of(netns));
+        Holding { life, ..self }
+    }
+
     /// Whether it can be taken from its holder without asking: nobody is named, it
-    /// is from an earlier boot, or its namespace is gone for certain.
+    /// is from an earlier boot and not kept across boots, or its namespace is gone
+    /// for certain.
     pub fn is_dead(&self) -> bool {
         !self.current || self.life == Life::Gone
     }
-}
 
-/// Every lease of a network, by address; none when there is no directory.
-///
-/// # Errors
-/// [`Error::Store`] and [`Error::Locked`].
-pub fn holdings(
-    directory: &LeaseDirectory,
-    timeout: Duration,
-    census: &Census,
-) -> Result<Found<Holding>, Error> {
-    match directory.lock_existing(timeout)? {
-        Some(leases) => of_leases(&leases, census),
-        None => Ok(Found {
-            found: Vec::new(),
-            unread: None,
-        }),
+    /// Whether both are the same lease, whatever became of its namespace.
+    fn is_same(&self, other: &Holding) -> bool {
+        let same = (self.address, self.since) == (other.address, other.since);
+        same && self.lease == other.lease && self.netns == other.netns
     }
 }
 
-fn of_leases(leases: &Leases, census: &Census) -> Result<Found<Holding>, Error> {
+/// Every lease of some networks, by address; none where there is no directory. And
+/// the namespaces as they are, which may not be all.
+pub fn holdings(networks: &[&Storage]) -> (Vec<Result<Found<Holding>, Error>>, Census) {
+    let read = |network: &&Storage| match lock(network)? {
+        Some(leases) => of_leases(&leases),
+        None => Ok(Found::default()),
+    };
+    let read: Vec<_> = networks.iter().map(read).collect();
+    let census = Census::take();
+    let judged = |found: Found<Holding>| {
+        let holdings = found.found.into_iter();
+        Found {
+            found: holdings.map(|holding| holding.judged(&census)).collect(),
+            unread: found.unread,
+        }
+    };
+    let judged = read.into_iter().map(|read| read.map(judged));
+    (judged.collect(), census)
+}
+
+fn lock(network: &Storage) -> Result<Option<Leases>, Error> {
+    network.directory.lock_existing(network.lock_timeout)
+}
+
+fn of_leases(leases: &Leases) -> Result<Found<Holding>, Error> {
     let Found { found, unread } = leases.all()?;
-    let holdings = found
-        .into_iter()
-        .map(|(address, kept)| Holding::of(address, kept, leases, census));
+    let holdings = found.into_iter();
+    let holdings = holdings.map(|(address, kept)| Holding::of(address, kept, leases));
     Ok(Found {
         found: holdings.collect(),
         unread,
     })
 }
 
-/// Frees every lease that is [dead](Holding::is_dead), and tells which they were.
-///
-/// # Errors
-/// [`Error::Store`] and [`Error::Locked`].
-pub fn free_dead(directory: &LeaseDirectory, timeout: Duration) -> Result<Vec<Holding>, Error> {
-    free(directory, timeout, Holding::is_dead)
+/// What was freed.
+#[derive(Debug, Default)]
+pub struct Freed {
+    /// The leases.
+    pub freed: Vec<Holding>,
+    /// Why some may not have been: a lease could not be read or removed.
+    pub failed: Option<Error>,
 }
 
-/// Frees the leases of an address: of all its holders, or of a container.
+/// Frees every lease of a network that is [dead](Holding::is_dead).
+///
+/// What seems to be dead is looked at again while nobody can make a lease: whoever
+/// has one then has a namespace. Two looks also catch a namespace that was handed
+/// from one process to another during the first.
 ///
 /// # Errors
-/// [`Error::Store`] and [`Error::Locked`].
-pub fn free_address(
-    directory: &LeaseDirectory,
-    timeout: Duration,
-    address: IpAddr,
-    container: Option<&str>,
-) -> Result<Vec<Holding>, Error> {
-    let is_meant = |holding: &Holding| {
-        let is_its = container.is_none_or(|container| holding.lease.container == container);
-        holding.address == address && is_its
+/// [`Error::Store`] and [`Error::Locked`]; then nothing was freed.
+pub fn free_dead(network: &Storage) -> Result<Freed, Error> {
+    let (mut seen, _) = holdings(&[network]);
+    let seen = seen.pop().unwrap_or_else(|| Ok(Found::default()))?;
+    let mut dead = seen.found;
+    dead.retain(Holding::is_dead);
+    if dead.is_empty() {
+        return Ok(Freed {
+            freed: Vec::new(),
+            failed: seen.unread,
+        });
+    }
+    let Some(mut leases) = lock(network)? else {
+        return Ok(Freed::default());
     };
-    free(directory, timeout, is_meant)
-}
-
-/// Frees what is `meant`. The census is taken under the lock: an ADD that runs has
-/// its lease after it, or its namespace in it.
-fn free(
-    directory: &LeaseDirectory,
-    timeout: Duration,
-    meant: impl Fn(&Holding) -> bool,
-) -> Result<Vec<Holding>, Error> {
-    let Some(mut leases) = directory.lock_existing(timeout)? else {
-        return Ok(Vec::new());
-    };
+    let found = of_leases(&leases)?;
     let census = Census::take();
-    let mut freed = Vec::new();
-    for holding in of_leases(&leases, &census)?.found {
-        if meant(&holding) {
-            leases.release(holding.address, &holding.lease)?;
-            freed.push(holding);
+    release(&mut leases, found, |holding| {
+        let again = holding.clone().judged(&census);
+        again.is_dead() && dead.iter().any(|dead| dead.is_same(holding))
+    })
+}
+
+/// Frees the leases of a network that are `meant`.
+///
+/// # Errors
+/// [`Error::Store`] and [`Error::Locked`]; then nothing was freed.
+pub fn free(network: &Storage, meant: impl Fn(&Holding) -> bool) -> Result<Freed, Error> {
+    let Some(mut leases) = lock(network)? else {
+        return Ok(Freed::default());
+    };
+    let found = of_leases(&leases)?;
+    release(&mut leases, found, meant)
+}
+
+/// Releases what is `meant`; a failure does not keep the others.
+fn release(
+    leases: &mut Leases,
+    found: Found<Holding>,
+    meant: impl Fn(&Holding) -> bool,
+) -> Result<Freed, Error> {
+    let mut freed = Freed {
+        freed: Vec::new(),
+        failed: found.unread,
+    };
+    for holding in found.found.into_iter().filter(meant) {
+        match leases.release(holding.address, &holding.lease) {
+            Ok(()) => freed.freed.push(holding),
+            Err(error) => freed.failed = freed.failed.or(Some(error)),
         }
     }
     Ok(freed)
@@ -163,8 +228,10 @@ mod tests {
     use std::process::{Child, Command, Stdio};
 
     use super::*;
+    use std::time::Duration;
+
     use crate::lease::Owner;
-    use crate::store::LOCK_TIMEOUT;
+    use crate::store::{LOCK_TIMEOUT, LeaseDirectory};
 
     const BY: Owner<'_> = Owner {
         container: "c1",
@@ -203,12 +270,30 @@ mod tests {
         IpAddr::from([10, 0, 0, n])
     }
 
+    fn network(dir: &Path, keep: bool) -> Storage {
+        Storage {
+            directory: LeaseDirectory::new(dir, "net").keeping_across_reboot(keep),
+            lock_timeout: LOCK_TIMEOUT,
+        }
+    }
+
+    fn lives(network: &Storage) -> Vec<(IpAddr, Life)> {
+        let (mut found, _) = holdings(&[network]);
+        let found = found.pop().unwrap().unwrap().found;
+        found.into_iter().map(|h| (h.address, h.life)).collect()
+    }
+
+    fn addresses(freed: Freed) -> Vec<IpAddr> {
+        assert!(freed.failed.is_none(), "{freed:?}");
+        freed.freed.iter().map(|holding| holding.address).collect()
+    }
+
     #[test]
     fn a_lease_is_dead_when_its_namespace_is() {
         let dir = tempfile::tempdir().unwrap();
-        let directory = LeaseDirectory::new(dir.path(), "net");
+        let network = network(dir.path(), false);
         let (stays, goes) = (InNamespace::start(), InNamespace::start());
-        let mut leases = directory.lock(LOCK_TIMEOUT).unwrap();
+        let mut leases = network.directory.lock(LOCK_TIMEOUT).unwrap();
         let paths = [Some(stays.path()), Some(goes.path()), None];
         for (n, path) in (2..).zip(&paths) {
             leases.set_netns(path.as_deref());
@@ -216,56 +301,81 @@ mod tests {
         }
         drop(leases);
         fs::write(dir.path().join("net/10.0.0.9"), "reference\r\neth0").unwrap();
-        let lives = |directory: &LeaseDirectory| {
-            let census = Census::take();
-            let all = holdings(directory, LOCK_TIMEOUT, &census).unwrap().found;
-            all.into_iter()
-                .map(|h| (h.address, h.life))
-                .collect::<Vec<_>>()
-        };
         let unknown = [(ip(4), Life::Unknown), (ip(9), Life::Unknown)];
         let before = [(ip(2), Life::Alive), (ip(3), Life::Alive)];
-        assert_eq!(lives(&directory), [before, unknown].concat());
-        assert_eq!(free_dead(&directory, LOCK_TIMEOUT).unwrap(), []);
+        assert_eq!(lives(&network), [before, unknown].concat());
+        assert_eq!(addresses(free_dead(&network).unwrap()), [] as [IpAddr; 0]);
         drop(goes);
-        let census = Census::take();
-        if census.unseen().is_some() {
+        if Census::take().unseen().is_some() {
             return; // Not everything can be seen from here, so nothing is proven.
         }
-        // The kernel takes namespaces apart a little later.
-        let freed = free_dead(&directory, LOCK_TIMEOUT).unwrap();
-        assert_eq!(freed.len(), 1);
-        assert_eq!(freed[0].address, ip(3));
+        // The kernel may give the number of a namespace that is gone to another, and
+        // other tests make some.
+        let mut freed = Vec::new();
+        for _ in 0..500 {
+            freed.extend(addresses(free_dead(&network).unwrap()));
+            if !freed.is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(freed, [ip(3)]);
         let after = [(ip(2), Life::Alive)];
-        assert_eq!(lives(&directory), [&after[..], &unknown[..]].concat());
+        assert_eq!(lives(&network), [&after[..], &unknown[..]].concat());
         drop(stays);
     }
 
     #[test]
     fn leases_of_earlier_boots_and_of_nobody_are_dead() {
+        for keep in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let network = network(dir.path(), keep);
+            let mut leases = network.directory.lock(LOCK_TIMEOUT).unwrap();
+            for n in [2, 5] {
+                assert!(leases.reserve(ip(n), BY).unwrap());
+            }
+            drop(leases);
+            let path = |n: u8| dir.path().join(format!("net/10.0.0.{n}"));
+            fs::File::create(path(3)).unwrap();
+            fs::write(path(4), "c4\r\neth0").unwrap();
+            let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+            let file = fs::File::options().append(true).open(path(4)).unwrap();
+            file.set_modified(long_ago).unwrap();
+            // Its namespace had a number that nobody has now.
+            let record = "00000000-0000-0000-0000-000000000000 4:1 /run/netns/gone";
+            let flags = rustix::fs::XattrFlags::empty();
+            let attribute = crate::record::ATTRIBUTE;
+            rustix::fs::setxattr(path(5), attribute, record.as_bytes(), flags).unwrap();
+            let (mut found, _) = holdings(&[&network]);
+            let found = found.pop().unwrap().unwrap().found;
+            let made: Vec<Made> = found.iter().map(|holding| holding.made).collect();
+            assert_eq!(made, [Made::Now, Made::Now, Made::Earlier, Made::Earlier]);
+            let freed = addresses(free_dead(&network).unwrap());
+            match keep {
+                false => assert_eq!(freed, [ip(3), ip(4), ip(5)]),
+                true => assert_eq!(freed, [ip(3)], "the others are kept for who comes back"),
+            }
+            let other = |holding: &Holding| holding.lease.container == "other";
+            assert_eq!(addresses(free(&network, other).unwrap()), [] as [IpAddr; 0]);
+            let two = |holding: &Holding| holding.address == ip(2);
+            assert_eq!(addresses(free(&network, two).unwrap()), [ip(2)]);
+            assert_eq!(networks(dir.path()).unwrap(), ["net"]);
+        }
+        let none = networks(Path::new("/nonexistent")).unwrap();
+        assert_eq!(none, [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_lease_that_cannot_be_read_keeps_no_other() {
         let dir = tempfile::tempdir().unwrap();
-        let directory = LeaseDirectory::new(dir.path(), "net");
-        let mut leases = directory.lock(LOCK_TIMEOUT).unwrap();
-        assert!(leases.reserve(ip(2), BY).unwrap());
-        drop(leases);
-        let file = fs::File::create(dir.path().join("net/10.0.0.3")).unwrap();
-        drop(file);
-        let old = dir.path().join("net/10.0.0.4");
-        fs::write(&old, "c4\r\neth0").unwrap();
-        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
-        let file = fs::File::options().append(true).open(&old).unwrap();
-        file.set_modified(long_ago).unwrap();
-        let freed = free_dead(&directory, LOCK_TIMEOUT).unwrap();
-        let freed: Vec<IpAddr> = freed.iter().map(|holding| holding.address).collect();
-        assert_eq!(freed, [ip(3), ip(4)]);
-        let freed = free_address(&directory, LOCK_TIMEOUT, ip(2), Some("other")).unwrap();
-        assert_eq!(freed, []);
-        let freed = free_address(&directory, LOCK_TIMEOUT, ip(2), None).unwrap();
-        assert_eq!(freed.len(), 1);
-        assert_eq!(networks(dir.path()).unwrap(), ["net"]);
-        assert_eq!(
-            networks(Path::new("/nonexistent")).unwrap(),
-            [] as [&str; 0]
-        );
+        let network = network(dir.path(), false);
+        drop(network.directory.lock(LOCK_TIMEOUT).unwrap());
+        fs::File::create(dir.path().join("net/10.0.0.3")).unwrap();
+        // Reading this process's memory at address 0 is an input/output error.
+        std::os::unix::fs::symlink("/proc/self/mem", dir.path().join("net/10.0.0.4")).unwrap();
+        let freed = free_dead(&network).unwrap();
+        assert_eq!(freed.freed.len(), 1);
+        let failed = freed.failed.unwrap().to_string();
+        assert!(failed.contains("10.0.0.4"), "{failed}");
     }
 }

@@ -129,6 +129,15 @@ pub struct Found<T> {
     pub unread: Option<Error>,
 }
 
+impl<T> Default for Found<T> {
+    fn default() -> Self {
+        Found {
+            found: Vec::new(),
+            unread: None,
+        }
+    }
+}
+
 /// The leases of a network, while nobody else can change them.
 #[derive(Debug)]
 pub struct Leases {

@@ -42,6 +42,11 @@ impl Leases {
         Ok(true)
     }
 
+    /// Whether an address is held by containers that may be several.
+    pub fn is_shared(&self, address: IpAddr) -> bool {
+        Holders::of(&self.shared, address).are_any()
+    }
+
     /// Whether the one who is named as the address's holder is one of several.
     fn is_shared_by_holder(&self, holders: &Holders, address: IpAddr) -> Result<bool, Error> {
         let Some(named) = self.kept(address)? else {
