@@ -5,10 +5,10 @@
 //! ends of a range have in common at every place is a template as well, here
 //! `10.{rack}.{slot}.0/24`, and says as much about overlaps as that of a subnet.
 
-use crate::config::RangeTemplate;
-use ::place::{AddressTemplate, SubnetTemplate};
+use place::template::Field;
+use place::{AddressTemplate, Bounds, SubnetTemplate};
 
-use super::Bounds;
+use crate::config::RangeTemplate;
 
 /// The smallest block that holds a range, wherever the host stands.
 pub(super) fn block(range: &RangeTemplate) -> SubnetTemplate {
@@ -59,7 +59,7 @@ fn common_bits(one: &AddressTemplate, other: &AddressTemplate) -> u8 {
 
 /// Which bit of which field is at `shift`, or which literal bit.
 fn bit(address: &AddressTemplate, shift: u32) -> (Option<(&str, u32)>, bool) {
-    let inside = |f: &&::place::template::Field| (f.shift..f.shift + f.bits).contains(&shift);
+    let inside = |f: &&Field| (f.shift..f.shift + f.bits).contains(&shift);
     let field = address.fields().iter().find(inside);
     let literal = address.literal() >> shift & 1 == 1;
     (

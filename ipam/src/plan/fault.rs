@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use ::place::Place;
+use place::Place;
 
 /// A range of a network's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]

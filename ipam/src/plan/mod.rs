@@ -14,15 +14,15 @@ use std::net::IpAddr;
 
 use cni::Version;
 use ipnetwork::IpNetwork;
+use place::{Here, Location, Place, SubnetTemplate};
 
-pub use ::place::Bounds;
 pub use fault::{Fault, Whose};
+pub use place::Bounds;
 pub use whereabouts::{Whereabouts, whereabouts};
 
 use crate::Error;
 use crate::config::{Addressing, RangeTemplate};
-use crate::pool::Pool;
-use ::place::{Here, Location, Place, SubnetTemplate};
+use crate::pool::{Pool, Usage};
 
 /// Blocks of addresses that are no container's, and why.
 const RESERVED: [(&str, &str); 11] = [
@@ -284,11 +284,11 @@ impl Report {
         fitting: &Bounds,
     ) {
         let usage = pool.usage_with(&[]);
-        let containers = |usage: &crate::pool::Usage| match usage.range.is_shared() {
+        let containers = |usage: &Usage| match usage.range.is_shared() {
             true => None,
             false => Some(usage.total),
         };
-        let of_set = |set: &Vec<crate::pool::Usage>| {
+        let of_set = |set: &Vec<Usage>| {
             let mut totals = set.iter().map(containers);
             totals.try_fold(0u128, |sum, total| Some(sum.saturating_add(total?)))
         };

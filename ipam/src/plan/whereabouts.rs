@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-
-use ::place::Place;
+use place::Place;
 
 use super::{Network, Whose, ranges_of};
 
