@@ -43,6 +43,11 @@ impl Address {
         !AddressFlags::from_bits_retain(self.flags).intersects(unusable)
     }
 
+    /// Whether another host was found to have it.
+    pub fn is_duplicate(&self) -> bool {
+        AddressFlags::from_bits_retain(self.flags).contains(AddressFlags::Dadfailed)
+    }
+
     fn decode(payload: &[u8]) -> Option<Self> {
         let [_, length, flags, ..] = *payload.first_chunk::<IFADDRMSG>()?;
         let (mut local, mut address, mut flags) = (None, None, u32::from(flags));
@@ -90,11 +95,20 @@ fn message(link: u32, net: IpNetwork) -> AddressMessage {
 /// detection is left out, as a lease is what makes an address unique, and waiting
 /// for it takes seconds. An address that is there already is no error.
 pub fn add_address(link: u32, net: IpNetwork) -> Operation {
+    add(link, net, AddressFlags::Nodad)
+}
+
+/// As [`add_address`], but an IPv6 address is only usable when no other host turned
+/// out to have it, if the link's `accept_dad` says that this is to be found out
+/// ([`Netlink::settle`]).
+pub fn add_address_if_unique(link: u32, net: IpNetwork) -> Operation {
+    add(link, net, AddressFlags::empty())
+}
+
+fn add(link: u32, net: IpNetwork, ipv6: AddressFlags) -> Operation {
     let mut message = message(link, net);
     match net {
-        IpNetwork::V6(_) => message
-            .attributes
-            .push(AddressAttribute::Flags(AddressFlags::Nodad)),
+        IpNetwork::V6(_) => message.attributes.push(AddressAttribute::Flags(ipv6)),
         IpNetwork::V4(net) if net.prefix() < 31 => {
             message
                 .attributes

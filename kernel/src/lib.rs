@@ -22,14 +22,16 @@ pub mod nft;
 mod raw;
 mod removal;
 mod route;
+mod settle;
 pub mod sysctl;
 
-pub use address::add_address;
+pub use address::{add_address, add_address_if_unique};
 pub use error::Error;
 pub use link::{
-    BridgePort, Link, Macvlan, MacvlanMode, VethPair, attach_port, bring_up, create_bridge,
-    create_macvlan, create_veth, delete_link, generate_no_addresses, set_hairpin, set_mac, set_mtu,
-    set_promiscuous, set_state,
+    BridgePort, Link, Macvlan, MacvlanMode, PortFlags, PortVlan, VethPair, add_port_vlans,
+    attach_port, bring_up, create_bridge, create_macvlan, create_veth, delete_link,
+    delete_port_vlan, generate_no_addresses, set_alias, set_mac, set_mtu, set_port_flags,
+    set_promiscuous, set_state, set_vlan_filtering,
 };
 pub use mac::Mac;
 pub use netlink::{Netlink, Operation};
@@ -37,6 +39,7 @@ pub use netns::{Entered, Netns};
 pub use nix::errno::Errno;
 pub use removal::{OtherEnd, remove_link};
 pub use route::{NextHop, RouteEntry, add_route};
+pub use settle::Settled;
 
 pub use address::{Address, delete_address};
 

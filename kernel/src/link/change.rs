@@ -6,7 +6,7 @@ use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkMessage,
 };
 use nix::errno::Errno;
-use rtnetlink::{LinkBridgePort, LinkMessageBuilder, LinkUnspec};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use crate::{Mac, Operation};
 
@@ -15,27 +15,6 @@ const AF_INET: u16 = 2;
 
 fn set(message: LinkMessage, doing: String) -> Operation {
     Operation::new(RouteNetlinkMessage::SetLink(message), 0, doing)
-}
-
-/// A bridge's port to be.
-#[derive(Clone, Debug)]
-pub struct BridgePort<'a> {
-    /// The link's name.
-    pub name: &'a str,
-    /// The bridge's number.
-    pub bridge: u32,
-    /// What to write on the link (`ip link` shows it); at most 255 bytes.
-    pub alias: &'a str,
-}
-
-/// Makes a link a bridge's port and sets it up.
-pub fn attach_port(port: &BridgePort<'_>) -> Operation {
-    let link = LinkUnspec::new_with_name(port.name)
-        .controller(port.bridge)
-        .up();
-    let alias = LinkAttribute::IfAlias(port.alias.to_owned());
-    let message = link.append_extra_attribute(alias).build();
-    set(message, format!("make {} a port of the bridge", port.name))
 }
 
 /// Keeps the kernel from giving a link an IPv6 address of its own. A bridge's
@@ -54,17 +33,6 @@ pub fn generate_no_addresses(name: &str) -> Operation {
     .tolerate(WITHOUT_IPV6)
 }
 
-/// Has a bridge send frames back out of the port that they came in by, so that a
-/// container reaches itself through a service's address.
-pub fn set_hairpin(index: u32, on: bool) -> Operation {
-    let message = LinkBridgePort::new(index).hairpin(on).build();
-    Operation::new(
-        RouteNetlinkMessage::NewLink(message),
-        0,
-        format!("set hairpin mode to {on} on link number {index}"),
-    )
-}
-
 /// Sets a link up or down.
 pub fn set_state(index: u32, up: bool) -> Operation {
     let link = LinkUnspec::new_with_index(index);
@@ -74,6 +42,13 @@ pub fn set_state(index: u32, up: bool) -> Operation {
         (link.down(), "down")
     };
     set(link.build(), format!("set link number {index} {state}"))
+}
+
+/// Writes on a link whose it is, and leaves everything else as it is.
+pub fn set_alias(index: u32, alias: &str) -> Operation {
+    let alias = LinkAttribute::IfAlias(alias.to_owned());
+    let link = LinkUnspec::new_with_index(index).append_extra_attribute(alias);
+    set(link.build(), format!("write on link number {index}"))
 }
 
 /// Gives a link a hardware address. The kernel tells neighbours about it where

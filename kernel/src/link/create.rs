@@ -22,11 +22,16 @@ fn create(message: LinkMessage, doing: String) -> Operation {
 /// Makes a bridge, down. With a hardware address of its own from the start it
 /// keeps it; otherwise it would take the lowest of its ports' and change as they
 /// come and go, and udev would rewrite it.
-pub fn create_bridge(name: &str, mac: Mac, mtu: Option<u32>) -> Operation {
+pub fn create_bridge(name: &str, mac: Mac, mtu: Option<u32>, filters_vlans: bool) -> Operation {
     let bridge = LinkBridge::new(name).address(mac.0.to_vec());
     let bridge = match mtu {
         Some(mtu) => bridge.mtu(mtu),
         None => bridge,
+    };
+    // Kernels without VLANs know no such attribute.
+    let bridge = match filters_vlans {
+        true => bridge.vlan_filtering(true),
+        false => bridge,
     };
     create(bridge.build(), format!("create bridge {name}"))
 }

@@ -1,21 +1,27 @@
 //! Links: asking for them here, making them in [`create`], changing them in
-//! [`change`], deleting many at once in [`batch`].
+//! [`change`], deleting many at once in
+//! [`batch`], bridges' ports in [`port`].
 
 mod batch;
 mod change;
 mod create;
+mod port;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use nix::errno::Errno;
 
 pub use change::{
-    BridgePort, attach_port, bring_up, delete_link, generate_no_addresses, set_hairpin, set_mac,
-    set_mtu, set_promiscuous, set_state,
+    bring_up, delete_link, generate_no_addresses, set_alias, set_mac, set_mtu, set_promiscuous,
+    set_state,
 };
 pub use create::{Macvlan, MacvlanMode, VethPair, create_bridge, create_macvlan, create_veth};
+pub use port::{
+    BridgePort, PortFlags, PortVlan, add_port_vlans, attach_port, delete_port_vlan, set_port_flags,
+    set_vlan_filtering,
+};
 
-use crate::decode::{attributes, text, u32_at};
+use crate::decode::{attributes, text, u16_at, u32_at};
 use crate::netlink::{Answer, DUMP};
 use crate::{Error, Mac, Netlink, Result};
 
@@ -32,16 +38,22 @@ const IFLA_AF_SPEC: u16 = 26;
 const IFLA_INET6_CONF: u16 = 2;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_INFO_DATA: u16 = 2;
 const IFLA_BRPORT_STATE: u16 = 1;
+const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
+const IFLA_BR_VLAN_FILTERING: u16 = 7;
+const IFLA_BR_VLAN_DEFAULT_PVID: u16 = 39;
 /// `BR_STATE_FORWARDING` (linux/if_bridge.h).
 const FORWARDING: u8 = 3;
 /// The length of `struct ifinfomsg`, and where index and flags are in it.
 const IFINFOMSG: usize = 16;
 const INDEX: usize = 4;
 const FLAGS: usize = 8;
-/// `IFF_UP`, `IFF_PROMISC` (linux/if.h).
+/// `IFF_UP`, `IFF_PROMISC`, `IFF_LOWER_UP` (linux/if.h).
 const UP: u32 = 0x1;
 const PROMISC: u32 = 0x100;
+const LOWER_UP: u32 = 0x10000;
 
 /// A link as the kernel describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,12 +70,20 @@ pub struct Link {
     pub mtu: u32,
     /// Whether it is up administratively.
     pub is_up: bool,
+    /// Whether there is a signal; a bridge has one while a port of its has.
+    pub has_carrier: bool,
     /// Whether it takes in all frames.
     pub is_promiscuous: bool,
     /// The bridge (or other controller) that it is a port of.
     pub controller: Option<u32>,
     /// Whether it is a bridge's port that lets frames pass.
     pub is_forwarding: bool,
+    /// What it does with frames as a bridge's port.
+    pub port: PortFlags,
+    /// Whether it is a bridge that looks at VLANs.
+    pub filters_vlans: bool,
+    /// The VLAN that a bridge puts new ports into; 0 is none.
+    pub default_vlan: u16,
     /// Whether IPv6 is turned off on it.
     pub is_without_ipv6: bool,
     /// The link below it (macvlan) or at its other end (veth), by its number in
@@ -81,6 +101,7 @@ impl Link {
         let mut link = Link {
             index: u32_at(payload, INDEX)?,
             is_up: flags & UP != 0,
+            has_carrier: flags & LOWER_UP != 0,
             is_promiscuous: flags & PROMISC != 0,
             ..Link::default()
         };
@@ -105,11 +126,30 @@ impl Link {
         for (kind, value) in attributes(info) {
             match kind {
                 IFLA_INFO_KIND => self.kind = text(value),
-                IFLA_INFO_SLAVE_DATA => {
-                    let mut port = attributes(value);
-                    let state = port.find(|(kind, _)| *kind == IFLA_BRPORT_STATE);
-                    self.is_forwarding = state.is_some_and(|(_, state)| state == [FORWARDING]);
-                }
+                // The kind comes before its data.
+                IFLA_INFO_DATA if self.kind == "bridge" => self.read_bridge(value),
+                IFLA_INFO_SLAVE_DATA => self.read_port(value),
+                _ => {}
+            }
+        }
+    }
+
+    fn read_bridge(&mut self, bridge: &[u8]) {
+        for (kind, value) in attributes(bridge) {
+            match kind {
+                IFLA_BR_VLAN_FILTERING => self.filters_vlans = value == [1],
+                IFLA_BR_VLAN_DEFAULT_PVID => self.default_vlan = u16_at(value, 0).unwrap_or(0),
+                _ => {}
+            }
+        }
+    }
+
+    fn read_port(&mut self, port: &[u8]) {
+        for (kind, value) in attributes(port) {
+            match kind {
+                IFLA_BRPORT_STATE => self.is_forwarding = value == [FORWARDING],
+                IFLA_BRPORT_MODE => self.port.hairpin = value == [1],
+                IFLA_BRPORT_ISOLATED => self.port.isolated = value == [1],
                 _ => {}
             }
         }

@@ -34,10 +34,7 @@ pub fn masquerade(network: &str, subnet: IpNetwork) -> Result<()> {
     let chain = chain_name(network, subnet);
     let doing = format!("masquerade {subnet} of network {network}");
     let mut filter = Netfilter::open()?;
-    if filter
-        .commit(message::ask_for_chain(TABLE, &chain))?
-        .is_none()
-    {
+    if filter.has_chain(&chain)? {
         return Ok(());
     }
     // Declaring again what is there makes the closing process wait 8 ms and more
@@ -57,6 +54,15 @@ pub fn masquerade(network: &str, subnet: IpNetwork) -> Result<()> {
             reason,
         }),
     }
+}
+
+/// Whether [`masquerade`] has been called for a network's subnet, and its rules are
+/// still there.
+///
+/// # Errors
+/// [`Error::Socket`].
+pub fn is_masqueraded(network: &str, subnet: IpNetwork) -> Result<bool> {
+    Netfilter::open()?.has_chain(&chain_name(network, subnet))
 }
 
 /// `masquerade-NETWORK-SUBNET`; nft's own syntax allows no colon in a name.
@@ -104,6 +110,11 @@ impl Netfilter {
         socket.set_ext_ack(true)?;
         socket.set_cap_ack(true)?;
         Ok(Netfilter { socket })
+    }
+
+    fn has_chain(&mut self, chain: &str) -> Result<bool> {
+        let refusal = self.commit(message::ask_for_chain(TABLE, chain))?;
+        Ok(refusal.is_none())
     }
 
     /// Sends a batch and returns the first refusal, if there is one.
