@@ -20,29 +20,44 @@ pub(crate) fn expected(request: &Request) -> Result<(Attachment, Interface)> {
     Ok((result, interface))
 }
 
-/// Compares what is in the container: the interface, its kind, state and hardware
-/// address, and that its addresses and routes are there.
+/// Which state the container's interface must be in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Up.
+    Up,
+    /// That is the container's business.
+    Any,
+}
+
+/// Compares what is in the container: the interface, its kind, state, hardware
+/// address and MTU, and that its addresses and routes are there.
 pub(crate) fn container(
     netlink: &mut Netlink,
     expected: &Attachment,
     interface: &Interface,
     kind: &str,
+    state: State,
 ) -> Result<Link> {
     let ifname = &interface.name;
     let found = netlink.link(ifname)?;
     let link = found.ok_or_else(|| differs(ifname, "an interface in the container", "none"))?;
     same(&format!("kind of {ifname}"), kind, &link.kind)?;
-    same(
-        &format!("state of {ifname}"),
-        "up",
-        if link.is_up { "up" } else { "down" },
-    )?;
+    if state == State::Up && !link.is_up {
+        return Err(differs(&format!("state of {ifname}"), "up", "down"));
+    }
     if !interface.mac.is_empty() {
         let mac = link.mac.map(|mac| mac.to_string()).unwrap_or_default();
         same(
             &format!("hardware address of {ifname}"),
             &interface.mac.to_ascii_lowercase(),
             &mac,
+        )?;
+    }
+    if let Some(mtu) = interface.mtu {
+        same(
+            &format!("MTU of {ifname}"),
+            &mtu.to_string(),
+            &link.mtu.to_string(),
         )?;
     }
     addresses(netlink, expected, interface, &link)?;
@@ -104,7 +119,7 @@ fn routes(netlink: &mut Netlink, expected: &Attachment, link: &Link) -> Result<(
     Ok(())
 }
 
-fn listed(found: &[String]) -> String {
+pub(crate) fn listed(found: &[String]) -> String {
     match found {
         [] => "none".into(),
         found => found.join(", "),

@@ -1,9 +1,10 @@
 //! The container's side of an attachment: the same for every kind of link.
 
 use std::path::Path;
+use std::time::Duration;
 
 use cni::{Attachment, Request};
-use kernel::{Link, Netlink, Netns, sysctl};
+use kernel::{Link, Netlink, Netns, Settled, sysctl};
 
 use crate::attachment::Identity;
 use crate::{Error, Result, removal, routes};
@@ -14,6 +15,9 @@ pub(crate) struct Inside<'a> {
     netlink: Netlink,
     request: &'a Request,
     identity: &'a Identity,
+    /// Whether the kernel finds out that no other host has its IPv6 addresses. It
+    /// takes a second or two; leases make addresses unique without.
+    pub(crate) detects_duplicates: bool,
 }
 
 impl<'a> Inside<'a> {
@@ -60,6 +64,7 @@ impl<'a> Inside<'a> {
             netlink,
             request,
             identity,
+            detects_duplicates: false,
         })
     }
 
@@ -100,20 +105,55 @@ impl<'a> Inside<'a> {
     /// before it comes up, then addresses, state and routes in one message.
     pub(crate) fn configure(&mut self, layer3: &Attachment) -> Result<Link> {
         let ifname = &self.request.ifname;
-        let link = self.netlink.link(ifname)?.ok_or_else(|| Error::Differs {
-            what: "the container's interface".into(),
-            expected: ifname.clone(),
-            found: "none of that name".into(),
-        })?;
+        let link = self.find()?;
         self.prepare(&link, layer3)?;
         let nets = layer3.ips.iter().map(|ip| ip.address);
-        let mut operations: Vec<_> = nets
-            .map(|net| kernel::add_address(link.index, net))
-            .collect();
+        let add = match self.detects_duplicates {
+            true => kernel::add_address_if_unique,
+            false => kernel::add_address,
+        };
+        let mut operations: Vec<_> = nets.map(|net| add(link.index, net)).collect();
         operations.push(kernel::bring_up(link.index, &self.identity.alias));
         operations.extend(routes::operations(layer3, ifname, link.index));
         self.netlink.apply(&operations)?;
         Ok(link)
+    }
+
+    /// Leaves the interface down and as it is, for the container to configure.
+    pub(crate) fn leave_down(&mut self) -> Result<Link> {
+        let link = self.find()?;
+        let mark = kernel::set_alias(link.index, &self.identity.alias);
+        self.netlink.apply(&[mark])?;
+        Ok(link)
+    }
+
+    fn find(&mut self) -> Result<Link> {
+        let ifname = &self.request.ifname;
+        self.netlink.link(ifname)?.ok_or_else(|| Error::Differs {
+            what: "the container's interface".into(),
+            expected: ifname.clone(),
+            found: "none of that name".into(),
+        })
+    }
+
+    /// Waits until the kernel knows that no other host has the interface's IPv6
+    /// addresses, if it is to find that out. Frames must be able to pass.
+    ///
+    /// # Errors
+    /// [`Error::AddressInUse`], [`Error::NotSettled`].
+    pub(crate) fn settle(&mut self, link: &Link, layer3: &Attachment) -> Result<()> {
+        /// As long as the reference waits.
+        const LIMIT: Duration = Duration::from_secs(10);
+        let ipv6 = layer3.ips.iter().any(|ip| ip.address.is_ipv6());
+        if !ipv6 || !self.detects_duplicates {
+            return Ok(());
+        }
+        let _inside = self.netns.enter()?;
+        match self.netlink.settle(link.index, LIMIT)? {
+            Settled::All => Ok(()),
+            Settled::InUse(net) => Err(Error::AddressInUse(net)),
+            Settled::Late(net) => Err(Error::NotSettled(net)),
+        }
     }
 
     /// A router's advertisements would add addresses and a default route that
@@ -132,7 +172,13 @@ impl<'a> Inside<'a> {
         if link.is_without_ipv6 {
             parameters.set("disable_ipv6", "0")?;
         }
-        parameters.set("accept_dad", "0")?;
+        if self.detects_duplicates {
+            // So that a frame that a network sends back is not taken for another's.
+            parameters.set("enhanced_dad", "1")?;
+            parameters.set("accept_dad", "1")?;
+        } else {
+            parameters.set("accept_dad", "0")?;
+        }
         parameters.set("ndisc_notify", "1")?;
         Ok(())
     }

@@ -47,6 +47,14 @@ pub enum Error {
         /// What it is.
         kind: String,
     },
+    /// A bridge that somebody else made takes no notice of VLANs.
+    #[error(
+        "\"bridge\": \"{0}\" takes no notice of VLANs; if what passes it allows, have it: ip link set {0} type bridge vlan_filtering 1"
+    )]
+    IgnoresVlans(String),
+    /// The kernel has no VLANs on bridges.
+    #[error("this kernel has no VLANs on bridges: {0}")]
+    NoVlans(kernel::Error),
     /// The bridge has another address than its gateway's.
     #[error(
         "bridge {bridge} already has the address {found}, and the gateway of this network is {wanted}; set \"forceAddress\" to replace it, or use another \"bridge\""
@@ -80,6 +88,12 @@ pub enum Error {
         /// What is written on it.
         owner: String,
     },
+    /// Duplicate address detection found another holder.
+    #[error("\"enabledad\": another host on the network has {0} already")]
+    AddressInUse(IpNetwork),
+    /// Duplicate address detection does not come to an end.
+    #[error("\"enabledad\": {0} is still being looked for on the network after ten seconds")]
+    NotSettled(IpNetwork),
     /// The link that a macvlan should stand on is not there.
     #[error("\"master\": \"{0}\" is not a link of {1}")]
     NoMaster(String, &'static str),
@@ -121,6 +135,10 @@ impl From<Error> for Failure {
                 code::INVALID_CONFIG
             }
             Error::NotABridge { .. } => code::INVALID_CONFIG,
+            Error::IgnoresVlans(_) => code::INVALID_CONFIG,
+            Error::NoVlans(_) => code::UNSUPPORTED_FIELD,
+            Error::AddressInUse(_) => code::ADDRESS_NOT_AVAILABLE,
+            Error::NotSettled(_) => code::TRY_AGAIN,
             Error::NotAvailable(_) => code::NOT_AVAILABLE,
             Error::InterfaceExists { .. } => code::INVALID_ENVIRONMENT,
             Error::HostLinkTaken { .. } => code::LINK_IN_THE_WAY,

@@ -29,7 +29,7 @@ pub(crate) fn find(
 
 /// The link of the default route that serves; of one with several ways (two
 /// uplinks) the first. IPv6's when there is none for IPv4.
-fn of_default_route(netlink: &mut Netlink) -> Result<Option<Link>> {
+pub(crate) fn of_default_route(netlink: &mut Netlink) -> Result<Option<Link>> {
     for ipv4 in [true, false] {
         let routes = netlink.routes(ipv4, MAIN_TABLE)?;
         let defaults = routes.iter().filter(|route| route.dst.prefix() == 0);

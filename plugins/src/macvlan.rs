@@ -166,7 +166,13 @@ fn check_link(request: &Request) -> Result<()> {
     let identity = Identity::of(request);
     let mut inside = Inside::open(request, &identity)?;
     let (expected, interface) = check::expected(request)?;
-    let link = check::container(inside.netlink(), &expected, &interface, "macvlan")?;
+    let link = check::container(
+        inside.netlink(),
+        &expected,
+        &interface,
+        "macvlan",
+        check::State::Up,
+    )?;
     if keys.master.is_none() {
         // The default route may have moved since; that does not move this link.
         return Ok(());

@@ -5,7 +5,11 @@ use kernel::{Link, Mac, Netlink, set_promiscuous, set_state, sysctl};
 
 use super::keys::Keys;
 use crate::undo::Undo;
-use crate::{Error, Result};
+use crate::{Error, Result, lower};
+
+/// What is written on bridges that were made here. Not how an attachment's mark
+/// begins: a bridge is no attachment's.
+const MARK: &str = "slash24-bridge";
 
 /// The bridge, if it is there.
 ///
@@ -25,18 +29,41 @@ pub(super) fn find(host: &mut Netlink, keys: &Keys) -> Result<Option<Link>> {
     }
 }
 
+/// Whether a bridge that is there can serve.
+///
+/// # Errors
+/// [`Error::IgnoresVlans`]. A bridge of ours that does is told not to: it has only had
+/// containers that asked for no VLAN, which are in the default one and do not notice.
+/// What passes through others' we do not know.
+pub(super) fn check_vlans(found: Option<&Link>, keys: &Keys) -> Result<()> {
+    let ignores = |bridge: &&Link| !bridge.filters_vlans && bridge.alias != MARK;
+    match found.filter(|_| keys.vlans.are_used).filter(ignores) {
+        Some(bridge) => Err(Error::IgnoresVlans(bridge.name.clone())),
+        None => Ok(()),
+    }
+}
+
 /// Makes sure that the bridge is there and up. Of several processes that find it
 /// missing one makes it, and all go on.
 pub(super) fn ensure(
     host: &mut Netlink,
     keys: &Keys,
     found: Option<Link>,
+    mtu: Option<u32>,
     undo: &mut Undo<'_>,
 ) -> Result<Link> {
-    let bridge = match found {
+    let mut bridge = match found {
         Some(bridge) => bridge,
-        None => create(host, keys, undo)?,
+        None => create(host, keys, mtu, undo)?,
     };
+    if keys.vlans.are_used && !bridge.filters_vlans {
+        let filter = host.apply(&[kernel::set_vlan_filtering(bridge.index, true)]);
+        filter.map_err(|error| match error.errno() {
+            Some(kernel::Errno::EOPNOTSUPP) => Error::NoVlans(error),
+            _ => error.into(),
+        })?;
+        bridge.filters_vlans = true;
+    }
     let mut changes = Vec::new();
     if !bridge.is_up {
         changes.push(set_state(bridge.index, true));
@@ -48,26 +75,60 @@ pub(super) fn ensure(
     Ok(bridge)
 }
 
-fn create(host: &mut Netlink, keys: &Keys, undo: &mut Undo<'_>) -> Result<Link> {
+fn create(host: &mut Netlink, keys: &Keys, mtu: Option<u32>, undo: &mut Undo<'_>) -> Result<Link> {
     let name = keys.bridge.clone();
-    let created = host.apply(&[kernel::create_bridge(&name, random_mac()?, keys.mtu())]);
-    match created {
-        Ok(()) => undo.push(move || remove_if_unused(&name)),
-        Err(error) if error.errno() == Some(kernel::Errno::EEXIST) => {}
+    let vlans = keys.vlans.are_used;
+    let bridge = kernel::create_bridge(&name, random_mac()?, mtu, vlans);
+    let made_it = match host.apply(&[bridge]) {
+        Ok(()) => true,
+        Err(error) if error.errno() == Some(kernel::Errno::EEXIST) => false,
         Err(error) => return Err(error.into()),
+    };
+    if made_it {
+        undo.push(move || remove_if_unused(&name));
     }
-    // The host routes for its containers; it is not to be told routes by them. And
-    // it can only ask who has an IPv6 address once its own link-local one is in use.
-    for (parameter, value) in [("accept_ra", "0"), ("accept_dad", "0")] {
-        sysctl::set(&format!("net/ipv6/conf/{}/{parameter}", keys.bridge), value)?;
-    }
+    route_for_others(&keys.bridge)?;
     let found = find(host, keys)?;
-    found.ok_or_else(|| kernel::Error::Garbled(format!("create bridge {}", keys.bridge)).into())
+    let mut found =
+        found.ok_or_else(|| kernel::Error::Garbled(format!("create bridge {}", keys.bridge)))?;
+    if made_it {
+        host.apply(&[kernel::set_alias(found.index, MARK)])?;
+        found.alias = MARK.into();
+    }
+    Ok(found)
+}
+
+/// Prepares an interface of the host's that is its containers' router: it is not to
+/// be told routes by them, and it can only ask who has an IPv6 address once its own
+/// link-local one is in use.
+pub(super) fn route_for_others(link: &str) -> Result<()> {
+    for (parameter, value) in [("accept_ra", "0"), ("accept_dad", "0")] {
+        sysctl::set(&format!("net/ipv6/conf/{link}/{parameter}"), value)?;
+    }
+    Ok(())
+}
+
+/// The MTU of the container's link, if it is not to be the driver's default: the
+/// chosen one, or that of the bridge, which has the least of its ports'. A bridge
+/// without ports has none of its own: then it is that of the link by which packets
+/// leave the host, so that what fits into the first fits through the second.
+pub(super) fn mtu(host: &mut Netlink, keys: &Keys, found: Option<&Link>) -> Result<Option<u32>> {
+    if keys.mtu().is_some() {
+        return Ok(keys.mtu());
+    }
+    match found.filter(|bridge| bridge.is_up && bridge.has_carrier) {
+        Some(bridge) => Ok(Some(bridge.mtu)),
+        None => {
+            let uplink = lower::of_default_route(host)?;
+            let mtu = uplink.map(|link| link.mtu);
+            Ok(mtu.filter(|mtu| super::keys::MTU.contains(mtu)))
+        }
+    }
 }
 
 /// Another host's bridge of the same name may be on the same segment, so the
 /// hardware address must not follow from the name.
-fn random_mac() -> Result<Mac> {
+pub(super) fn random_mac() -> Result<Mac> {
     let mut bytes = [0; 6];
     let mut source = std::fs::File::open("/dev/urandom").map_err(kernel::Error::Socket)?;
     std::io::Read::read_exact(&mut source, &mut bytes).map_err(kernel::Error::Socket)?;

@@ -1,13 +1,14 @@
-//! The keys of `bridge`, and what follows from them alone.
+//! The keys of `bridge`.
 
-use cni::{Attachment, Config, Route};
-use ipnetwork::IpNetwork;
+use cni::Config;
+use kernel::PortFlags;
 use serde::Deserialize;
 
+use super::vlan::{self, Trunk, Vlans};
 use crate::{Error, Result};
 
 /// The largest MTU of a veth (`ETH_MAX_MTU`), the smallest that IPv4 allows.
-const MTU: std::ops::RangeInclusive<u32> = 68..=65535;
+pub(super) const MTU: std::ops::RangeInclusive<u32> = 68..=65535;
 
 #[derive(Debug, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -17,13 +18,17 @@ pub(super) struct Keys {
     pub(super) is_default_gateway: bool,
     pub(super) force_address: bool,
     pub(super) ip_masq: bool,
+    ip_masq_backend: String,
     mtu: u32,
-    pub(super) hairpin_mode: bool,
+    hairpin_mode: bool,
     pub(super) promisc_mode: bool,
-    vlan: u16,
-    vlan_trunk: Vec<serde::de::IgnoredAny>,
+    vlan: i64,
+    vlan_trunk: Option<Vec<Trunk>>,
+    preserve_default_vlan: bool,
+    #[serde(skip)]
+    pub(super) vlans: Vlans,
     macspoofchk: bool,
-    enabledad: bool,
+    pub(super) enabledad: bool,
     disable_container_interface: bool,
     port_isolation: bool,
 }
@@ -36,11 +41,14 @@ impl Default for Keys {
             is_default_gateway: false,
             force_address: false,
             ip_masq: false,
+            ip_masq_backend: String::new(),
             mtu: 0,
             hairpin_mode: false,
             promisc_mode: false,
             vlan: 0,
-            vlan_trunk: Vec::new(),
+            vlan_trunk: None,
+            preserve_default_vlan: false,
+            vlans: Vlans::default(),
             macspoofchk: false,
             enabledad: false,
             disable_container_interface: false,
@@ -56,48 +64,51 @@ impl Keys {
             keys.bridge = Keys::default().bridge;
         }
         keys.is_gateway |= keys.is_default_gateway;
-        keys.validate()?;
+        keys.vlans = Vlans::new(keys.vlan, keys.vlan_trunk.as_deref())?;
+        keys.vlans.keep_default = keys.preserve_default_vlan;
+        keys.validate(config)?;
         Ok(keys)
     }
 
-    fn validate(&self) -> Result<()> {
+    fn validate(&self, config: &Config) -> Result<()> {
+        let bad = |key, value: &dyn std::fmt::Display, right: String| {
+            let value = value.to_string();
+            Err(Error::BadKey { key, value, right })
+        };
+        let quoted = |text: &str| format!("\"{text}\"");
         if !cni::name::is_interface(&self.bridge) {
-            return Err(Error::BadKey {
-                key: "bridge",
-                value: format!("\"{}\"", self.bridge),
-                right: cni::name::INTERFACE.into(),
-            });
+            return bad("bridge", &quoted(&self.bridge), cni::name::INTERFACE.into());
+        }
+        if let Some(name) = self.vlan_gateway()
+            && !cni::name::is_interface(&name)
+        {
+            let right = format!(
+                "with \"isGateway\" and \"vlan\" the gateway is an interface {name}, whose name may have 15 characters"
+            );
+            return bad("bridge", &quoted(&self.bridge), right);
         }
         if self.mtu != 0 && !MTU.contains(&self.mtu) {
-            return Err(Error::BadKey {
-                key: "mtu",
-                value: self.mtu.to_string(),
-                right: format!(
-                    "{} to {} bytes, or 0 for the default",
-                    MTU.start(),
-                    MTU.end()
-                ),
-            });
+            let (least, most) = (MTU.start(), MTU.end());
+            let right = format!("{least} to {most} bytes, or 0 for the default");
+            return bad("mtu", &self.mtu, right);
+        }
+        if !["", "iptables", "nftables"].contains(&self.ip_masq_backend.as_str()) {
+            let right = "\"iptables\" or \"nftables\"; both are done by nftables".into();
+            return bad("ipMasqBackend", &quoted(&self.ip_masq_backend), right);
         }
         if self.hairpin_mode && self.promisc_mode {
             return Err(Error::Exclusive("hairpinMode", "promiscMode"));
         }
-        let unsupported = [
-            ("vlan", self.vlan != 0, self.vlan.to_string()),
-            ("vlanTrunk", !self.vlan_trunk.is_empty(), "[…]".into()),
-            ("macspoofchk", self.macspoofchk, "true".into()),
-            ("enabledad", self.enabledad, "true".into()),
-            (
-                "disableContainerInterface",
-                self.disable_container_interface,
-                "true".into(),
-            ),
-            ("portIsolation", self.port_isolation, "true".into()),
-        ];
-        match unsupported.into_iter().find(|(_, is_set, _)| *is_set) {
-            Some((key, _, value)) => Err(Error::Unsupported { key, value }),
-            None => Ok(()),
+        if self.disable_container_interface && config.ipam_type().is_some() {
+            return Err(Error::Exclusive("disableContainerInterface", "ipam"));
         }
+        if self.macspoofchk {
+            return Err(Error::Unsupported {
+                key: "macspoofchk",
+                value: "true".into(),
+            });
+        }
+        Ok(())
     }
 
     /// The MTU, if one was chosen.
@@ -105,102 +116,29 @@ impl Keys {
         Some(self.mtu).filter(|mtu| *mtu != 0)
     }
 
-    /// Fills in what being a gateway means for the container, and returns the
-    /// addresses that it means for the bridge: those in the lease, or the first of
-    /// a subnet where the IPAM plugin names none.
-    pub(super) fn gateways(&self, lease: &mut Attachment) -> Vec<IpNetwork> {
-        if !self.is_gateway {
-            return Vec::new();
+    /// What the port does with frames.
+    pub(super) fn port_flags(&self) -> PortFlags {
+        PortFlags {
+            hairpin: self.hairpin_mode,
+            isolated: self.port_isolation,
         }
-        let mut gateways = Vec::new();
-        for ip in &mut lease.ips {
-            let gateway = *ip.gateway.get_or_insert_with(|| first(ip.address));
-            // A prefix that an address of the same family already has fits it.
-            gateways.extend(IpNetwork::new(gateway, ip.address.prefix()));
-        }
-        if self.is_default_gateway {
-            add_default_routes(lease);
-        }
-        gateways
     }
 
-    /// What must be added to and deleted from a bridge that has the addresses
-    /// `found` so that it has `wanted`. As in the reference a bridge has one IPv4
-    /// address, and IPv6 addresses whose subnets do not overlap.
-    pub(super) fn compare_addresses(
-        &self,
-        found: &[IpNetwork],
-        wanted: &[IpNetwork],
-    ) -> Result<(Vec<IpNetwork>, Vec<IpNetwork>)> {
-        let missing = wanted.iter().copied().filter(|net| !found.contains(net));
-        let (mut add, mut delete) = (Vec::new(), Vec::new());
-        for net in missing {
-            let in_the_way = found.iter().copied().filter(|other| {
-                let same_family = other.is_ipv4() == net.is_ipv4();
-                let overlap = other.contains(net.ip()) || net.contains(other.ip());
-                same_family && (net.is_ipv4() || overlap) && !wanted.contains(other)
-            });
-            for other in in_the_way {
-                if !self.force_address {
-                    return Err(Error::OtherAddress {
-                        bridge: self.bridge.clone(),
-                        found: other,
-                        wanted: net,
-                    });
-                }
-                delete.push(other);
-            }
-            add.push(net);
-        }
-        Ok((add, delete))
+    /// Whether the container's interface is left down.
+    pub(super) fn is_container_down(&self) -> bool {
+        self.disable_container_interface
     }
-}
 
-/// The first address of a subnet.
-fn first(subnet: IpNetwork) -> std::net::IpAddr {
-    match subnet {
-        IpNetwork::V4(net) => std::net::Ipv4Addr::from_bits(net.network().to_bits() | 1).into(),
-        IpNetwork::V6(net) => std::net::Ipv6Addr::from_bits(net.network().to_bits() | 1).into(),
-    }
-}
-
-/// A default route a family, unless the IPAM plugin gave one with a next hop.
-fn add_default_routes(lease: &mut Attachment) {
-    for ip in &lease.ips {
-        let is_default =
-            |route: &Route| route.dst.prefix() == 0 && route.dst.is_ipv4() == ip.address.is_ipv4();
-        if lease
-            .routes
-            .iter()
-            .any(|route| is_default(route) && route.gw.is_some())
-        {
-            continue;
-        }
-        let Ok(dst) = IpNetwork::new(unspecified(ip.address), 0) else {
-            continue;
-        };
-        lease.routes.push(Route {
-            dst,
-            gw: ip.gateway,
-            mtu: None,
-            advmss: None,
-            priority: None,
-            table: None,
-            scope: None,
-        });
-    }
-}
-
-fn unspecified(net: IpNetwork) -> std::net::IpAddr {
-    match net {
-        IpNetwork::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
-        IpNetwork::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    /// The interface that has the gateway addresses of a VLAN, which the bridge
+    /// itself is not in.
+    pub(super) fn vlan_gateway(&self) -> Option<String> {
+        let vlan = self.vlans.chosen.filter(|_| self.is_gateway);
+        vlan.map(|vlan| vlan::gateway_name(&self.bridge, vlan))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use cni::Ip;
     use serde_json::{Value, json};
 
     use super::*;
@@ -214,18 +152,22 @@ mod tests {
         Keys::read(&Config::parse(config.to_string().as_bytes()).unwrap())
     }
 
-    fn nets(nets: &[&str]) -> Vec<IpNetwork> {
-        nets.iter().map(|net| net.parse().unwrap()).collect()
-    }
-
     #[test]
     fn defaults_and_other_cases() {
         let plain = keys(json!({"bridge": ""})).unwrap();
         assert_eq!(plain.bridge, "cni0");
         assert_eq!(plain.mtu(), None);
+        assert_eq!(plain.port_flags(), PortFlags::default());
+        assert!(!plain.vlans.are_used);
         let gateway = keys(json!({"isdefaultgateway": true, "MTU": 1400})).unwrap();
         assert!(gateway.is_gateway);
         assert_eq!(gateway.mtu(), Some(1400));
+        assert_eq!(gateway.vlan_gateway(), None);
+        let vlan = keys(json!({"VLAN": 12, "isGateway": true, "bridge": "br0"})).unwrap();
+        assert_eq!(vlan.vlan_gateway().as_deref(), Some("br0.12"));
+        for backend in ["", "iptables", "nftables"] {
+            keys(json!({"ipMasqBackend": backend})).unwrap();
+        }
     }
 
     #[test]
@@ -239,71 +181,10 @@ mod tests {
         assert!(
             error(json!({"hairpinMode": true, "promiscMode": true})).contains("exclude each other")
         );
-        assert!(error(json!({"vlan": 5})).contains("\"vlan\": 5"));
-    }
-
-    #[test]
-    fn gateways_come_from_the_lease_or_are_the_first_of_the_subnet() {
-        let ip = |address: &str, gateway: Option<&str>| Ip {
-            address: address.parse().unwrap(),
-            gateway: gateway.map(|gw| gw.parse().unwrap()),
-            interface: None,
-            shared: false,
-        };
-        let mut lease = Attachment {
-            ips: vec![
-                ip("10.1.2.7/24", Some("10.1.2.254")),
-                ip("fd00::7/64", None),
-            ],
-            routes: vec![],
-            ..Attachment::default()
-        };
-        let gateway = keys(json!({"isDefaultGateway": true})).unwrap();
-        assert_eq!(
-            gateway.gateways(&mut lease),
-            nets(&["10.1.2.254/24", "fd00::1/64"])
-        );
-        assert_eq!(lease.ips[1].gateway, Some("fd00::1".parse().unwrap()));
-        let routes: Vec<_> = lease
-            .routes
-            .iter()
-            .map(|r| (r.dst.to_string(), r.gw.unwrap().to_string()))
-            .collect();
-        let expected =
-            [("0.0.0.0/0", "10.1.2.254"), ("::/0", "fd00::1")].map(|(a, b)| (a.into(), b.into()));
-        assert_eq!(routes, expected);
-        gateway.gateways(&mut lease);
-        assert_eq!(lease.routes.len(), 2);
-        let plain = keys(json!({})).unwrap();
-        assert!(plain.gateways(&mut lease).is_empty());
-    }
-
-    #[test]
-    fn other_addresses_are_kept_replaced_or_an_error() {
-        let found = nets(&["10.0.0.1/24", "fd00:1::1/64"]);
-        let plain = keys(json!({})).unwrap();
-        let force = keys(json!({"forceAddress": true})).unwrap();
-        let same = plain.compare_addresses(&found, &found).unwrap();
-        assert_eq!(same, (vec![], vec![]));
-        let v6 = plain
-            .compare_addresses(&found, &nets(&["fd00:2::1/64"]))
-            .unwrap();
-        assert_eq!(v6, (nets(&["fd00:2::1/64"]), vec![]));
-        let v4 = nets(&["10.0.1.1/24"]);
-        let error = plain
-            .compare_addresses(&found, &v4)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("10.0.0.1/24") && error.contains("10.0.1.1/24"),
-            "{error}"
-        );
-        assert!(
-            plain
-                .compare_addresses(&found, &nets(&["fd00:1::2/64"]))
-                .is_err()
-        );
-        let forced = force.compare_addresses(&found, &v4).unwrap();
-        assert_eq!(forced, (v4, nets(&["10.0.0.1/24"])));
+        let down = json!({"disableContainerInterface": true, "ipam": {"type": "static"}});
+        assert!(error(down).contains("\"disableContainerInterface\" and \"ipam\""));
+        assert!(error(json!({"ipMasqBackend": "pf"})).contains("\"ipMasqBackend\": \"pf\""));
+        let long = json!({"bridge": "twelve-chars", "vlan": 100, "isGateway": true});
+        assert!(error(long).contains("twelve-chars.100"));
     }
 }

@@ -2,10 +2,15 @@
 //!
 //! The host's end of a veth pair becomes a port of the bridge, the container's
 //! end is made in its namespace under its final name. With `isGateway` the bridge
-//! itself has the subnet's gateway address and the host routes.
+//! itself has the subnet's gateway address and the host routes; with `vlan` as well
+//! an interface beside it has, which is in that VLAN.
 
+mod check;
 mod device;
+mod gateway;
 mod keys;
+mod port;
+mod vlan;
 
 use cni::{Attachment, Call, Failure, Interface, Plugin, Request};
 use ipnetwork::IpNetwork;
@@ -14,7 +19,7 @@ use kernel::{Link, Mac, Netlink, VethPair, nft};
 use crate::attachment::{Identity, requested_mac};
 use crate::container::Inside;
 use crate::undo::Undo;
-use crate::{Error, Result, cable, check, garbage, lease};
+use crate::{Error, Result, cable, garbage, lease};
 use keys::Keys;
 
 /// The plugin.
@@ -35,7 +40,7 @@ impl Plugin for Bridge {
     }
 
     fn check(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
-        check_links(call.request)?;
+        check::attachment(call.request)?;
         call.ipam_forward()
     }
 
@@ -55,8 +60,11 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let asked_mac = requested_mac(request)?;
     let identity = Identity::of(request);
     let mut inside = Inside::open(request, &identity)?;
+    inside.detects_duplicates = keys.enabledad;
     let mut host = Netlink::open()?;
     let found = device::find(&mut host, &keys)?;
+    device::check_vlans(found.as_ref(), &keys)?;
+    let mtu = device::mtu(&mut host, &keys, found.as_ref())?;
     inside.make_room("veth")?;
 
     let mut undo = Undo::default();
@@ -65,17 +73,18 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let ready = early
         .map(|lease| Plan::new(&mut host, found.as_ref(), &keys, lease))
         .transpose()?;
-    let bridge = device::ensure(&mut host, &keys, found, &mut undo)?;
+    let bridge = device::ensure(&mut host, &keys, found, mtu, &mut undo)?;
+    let gateway = vlan::ensure_gateway(&mut host, &keys, &bridge, &mut undo)?;
     let pair = VethPair {
         host_name: &identity.host_link,
         host_mac: identity.host_mac(),
         container_name: &request.ifname,
         container_mac: mac,
         container: inside.netns().descriptor(),
-        mtu: keys.mtu(),
+        mtu,
     };
     cable::lay(&mut host, &pair, &identity, &mut undo)?;
-    plug_in(&mut host, &keys, &bridge, &identity)?;
+    port::plug_in(&mut host, &keys, &bridge, &identity)?;
     let plan = match ready {
         Some(plan) => plan,
         None => {
@@ -83,29 +92,39 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
             Plan::new(&mut host, Some(&bridge), &keys, lease)?
         }
     };
-    plan.apply_on_host(&mut host, &keys, request, &bridge)?;
-    let link = inside.configure(&plan.layer3)?;
-    device::wait_for_port(&mut host, &identity.host_link)?;
-    inside.announce(&link)?;
+    let routing = gateway.as_ref().unwrap_or(&bridge);
+    plan.apply_on_host(&mut host, &keys, request, routing)?;
+    let link = match keys.is_container_down() {
+        true => inside.leave_down()?,
+        false => {
+            let link = inside.configure(&plan.layer3)?;
+            device::wait_for_port(&mut host, &identity.host_link)?;
+            inside.settle(&link, &plan.layer3)?;
+            inside.announce(&link)?;
+            link
+        }
+    };
     undo.keep();
     let on_host = vec![
-        interface(&bridge.name, bridge.mac),
-        interface(&identity.host_link, Some(identity.host_mac())),
+        interface(&bridge.name, bridge.mac, None),
+        interface(
+            &identity.host_link,
+            Some(identity.host_mac()),
+            Some(link.mtu),
+        ),
     ];
-    Ok(lease::result(
-        request,
-        inside.netns(),
-        on_host,
-        &link,
-        plan.layer3,
-    ))
+    let mut result = lease::result(request, inside.netns(), on_host, &link, plan.layer3);
+    // After the others, whose places the reference fixes.
+    let gateway = gateway.map(|link| interface(&link.name, link.mac, None));
+    result.interfaces.extend(gateway);
+    Ok(result)
 }
 
 /// What the host and the container get besides the cable.
 struct Plan {
     /// The container's addresses and routes, gateways filled in.
     layer3: Attachment,
-    /// The gateway addresses that the bridge lacks, and those in their way.
+    /// The gateway addresses that the host lacks, and those in their way.
     add: Vec<IpNetwork>,
     delete: Vec<IpNetwork>,
 }
@@ -121,8 +140,13 @@ impl Plan {
             return Err(Error::NoGateway);
         }
         let gateways = keys.gateways(&mut lease);
-        let found = match bridge.filter(|_| !gateways.is_empty()) {
-            Some(bridge) => host.addresses(bridge.index)?,
+        let routing = match (gateways.is_empty(), keys.vlan_gateway()) {
+            (true, _) => None,
+            (false, Some(name)) => host.link(&name)?.map(|link| link.index),
+            (false, None) => bridge.map(|bridge| bridge.index),
+        };
+        let found = match routing {
+            Some(link) => host.addresses(link)?,
             None => Vec::new(),
         };
         let found: Vec<_> = found
@@ -143,16 +167,16 @@ impl Plan {
         host: &mut Netlink,
         keys: &Keys,
         request: &Request,
-        bridge: &Link,
+        routing: &Link,
     ) -> Result<()> {
         let deleted = self
             .delete
             .iter()
-            .map(|net| kernel::delete_address(bridge.index, *net));
+            .map(|net| kernel::delete_address(routing.index, *net));
         let added = self
             .add
             .iter()
-            .map(|net| kernel::add_address(bridge.index, *net));
+            .map(|net| kernel::add_address(routing.index, *net));
         host.apply(&deleted.chain(added).collect::<Vec<_>>())?;
         let nets = || self.layer3.ips.iter().map(|ip| ip.address);
         if keys.is_gateway {
@@ -167,68 +191,20 @@ impl Plan {
     }
 }
 
-/// Makes the host's end of the cable a port of the bridge.
-fn plug_in(host: &mut Netlink, keys: &Keys, bridge: &Link, identity: &Identity) -> Result<()> {
-    let name = &identity.host_link;
-    let port = kernel::BridgePort {
-        name,
-        bridge: bridge.index,
-        alias: &identity.alias,
-    };
-    host.apply(&[
-        kernel::generate_no_addresses(name),
-        kernel::attach_port(&port),
-    ])?;
-    if keys.hairpin_mode {
-        let link = host.link(name)?;
-        let hairpin = link.map(|link| kernel::set_hairpin(link.index, true));
-        host.apply(hairpin.as_slice())?;
-    }
-    Ok(())
-}
-
-fn interface(name: &str, mac: Option<Mac>) -> Interface {
+fn interface(name: &str, mac: Option<Mac>, mtu: Option<u32>) -> Interface {
     Interface {
         name: name.to_owned(),
         mac: mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        mtu,
         ..Interface::default()
     }
 }
 
-/// ADD can be served unless something else has the bridge's name. That there is no
-/// bridge yet is no fault: the first container makes it.
+/// ADD can be served unless something else has the bridge's name, or the bridge is not
+/// fit for it. That there is no bridge yet is no fault: the first container makes it.
 fn status(request: &Request) -> Result<()> {
     let keys = Keys::read(&request.config)?;
     let found = device::find(&mut Netlink::open()?, &keys);
-    found
-        .map(drop)
-        .map_err(|error| Error::NotAvailable(Box::new(error)))
-}
-
-fn check_links(request: &Request) -> Result<()> {
-    let keys = Keys::read(&request.config)?;
-    let identity = Identity::of(request);
-    let mut inside = Inside::open(request, &identity)?;
-    let (result, interface) = check::expected(request)?;
-    let mut host = Netlink::open()?;
-    let bridge = device::find(&mut host, &keys)?;
-    let bridge =
-        bridge.ok_or_else(|| check::differs("bridge", &keys.bridge, "no link of that name"))?;
-    for expected in result
-        .interfaces
-        .iter()
-        .filter(|i| i.sandbox.is_empty() && i.name != keys.bridge)
-    {
-        let what = format!("host's end {}", expected.name);
-        let port = host.link(&expected.name)?;
-        let port = port.ok_or_else(|| check::differs(&what, "a link on the host", "none"))?;
-        if port.kind == "veth" && port.controller != Some(bridge.index) {
-            return Err(check::differs(
-                &what,
-                &format!("a port of {}", keys.bridge),
-                "not one",
-            ));
-        }
-    }
-    check::container(inside.netlink(), &result, &interface, "veth").map(drop)
+    let fit = found.and_then(|bridge| device::check_vlans(bridge.as_ref(), &keys));
+    fit.map_err(|error| Error::NotAvailable(Box::new(error)))
 }

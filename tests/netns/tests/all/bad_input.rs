@@ -232,36 +232,56 @@ const CASES: &[Case] = &[
     case("macvlan/mac", 7, &["mac", "02:zz"], |w| {
         w.macvlan(json!({"mac": "02:zz"}))
     }),
-    // Keys of the reference that would be ignored without a word.
-    case("bridge/not-supported-vlan", 2, &["vlan", "100"], |w| {
-        w.bridge(json!({"vlan": 100}))
+    case("bridge/vlan-too-large", 7, &["vlan", "4095", "4094"], |w| {
+        w.bridge(json!({"vlan": 4095}))
     }),
-    case("bridge/not-supported-vlanTrunk", 2, &["vlanTrunk"], |w| {
-        w.bridge(json!({"vlanTrunk": [{"id": 5}]}))
+    case("bridge/vlan-below-zero", 7, &["vlan", "-1"], |w| {
+        w.bridge(json!({"vlan": -1}))
     }),
+    case(
+        "bridge/vlanTrunk-half-a-range",
+        7,
+        &["vlanTrunk", "\"minID\": 5", "maxID"],
+        |w| w.bridge(json!({"vlanTrunk": [{"minID": 5}]})),
+    ),
+    case(
+        "bridge/vlanTrunk-is-no-list",
+        6,
+        &["vlanTrunk", "100"],
+        |w| w.bridge(json!({"vlanTrunk": 100})),
+    ),
+    case(
+        "bridge/vlan-gateway-has-no-name",
+        7,
+        &["bridge", "twelve-chars.100", "15"],
+        |w| w.bridge(json!({"bridge": "twelve-chars", "vlan": 100})),
+    ),
+    case(
+        "bridge/vlan-on-a-bridge-that-ignores-it",
+        7,
+        &["bridge", "foreign", "vlan_filtering 1"],
+        |w| {
+            w.0.host().ip("link add foreign type bridge");
+            w.bridge(json!({"bridge": "foreign", "vlan": 5}))
+        },
+    ),
+    case(
+        "bridge/disableContainerInterface-and-ipam",
+        7,
+        &["disableContainerInterface", "ipam"],
+        |w| w.bridge(json!({"disableContainerInterface": true})),
+    ),
+    case(
+        "bridge/ipMasqBackend-unknown",
+        7,
+        &["ipMasqBackend", "pf", "nftables"],
+        |w| w.bridge(json!({"ipMasqBackend": "pf"})),
+    ),
     case(
         "bridge/not-supported-macspoofchk",
         2,
         &["macspoofchk", "true"],
         |w| w.bridge(json!({"macspoofchk": true})),
-    ),
-    case(
-        "bridge/not-supported-enabledad",
-        2,
-        &["enabledad", "true"],
-        |w| w.bridge(json!({"enabledad": true})),
-    ),
-    case(
-        "bridge/not-supported-disableContainerInterface",
-        2,
-        &["disableContainerInterface", "true"],
-        |w| w.bridge(json!({"disableContainerInterface": true})),
-    ),
-    case(
-        "bridge/not-supported-portIsolation",
-        2,
-        &["portIsolation", "true"],
-        |w| w.bridge(json!({"portIsolation": true})),
     ),
     // Addresses.
     case("address/range-full", 100, &["10.1.2.2", "full"], |w| {
@@ -393,8 +413,9 @@ fn refused(case: &Case) {
             Snapshot::of(&first, &[]),
         ]
     };
+    let call = (case.call)(&Caller(&container));
     let mut before = look();
-    let error = (case.call)(&Caller(&container)).execute().failure();
+    let error = call.execute().failure();
     let mut after = look();
 
     assert_eq!(error["code"], case.code, "{error}");

@@ -21,6 +21,7 @@ mod macvlan;
 mod masquerade;
 mod network;
 mod place;
+mod ports;
 mod protocol;
 mod remains;
 mod runtimes;
@@ -42,6 +43,7 @@ fn main() {
         lifecycle::trials(),
         bridge::trials(),
         masquerade::trials(),
+        ports::trials(),
         macvlan::trials(),
         leftovers::trials(),
         garbage::trials(),

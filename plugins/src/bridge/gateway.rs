@@ -1,0 +1,188 @@
+//! What it means that the host is the gateway: addresses of the bridge, and the
+//! container's default route.
+
+use cni::{Attachment, Route};
+use ipnetwork::IpNetwork;
+
+use super::keys::Keys;
+use crate::{Error, Result};
+
+impl Keys {
+    /// Fills in what being a gateway means for the container, and returns the
+    /// addresses that it means for the bridge: those in the lease, or the first of
+    /// a subnet where the IPAM plugin names none.
+    pub(super) fn gateways(&self, lease: &mut Attachment) -> Vec<IpNetwork> {
+        if !self.is_gateway {
+            return Vec::new();
+        }
+        let mut gateways = Vec::new();
+        for ip in &mut lease.ips {
+            let gateway = *ip.gateway.get_or_insert_with(|| first(ip.address));
+            // A prefix that an address of the same family already has fits it.
+            gateways.extend(IpNetwork::new(gateway, ip.address.prefix()));
+        }
+        if self.is_default_gateway {
+            add_default_routes(lease);
+        }
+        gateways
+    }
+
+    /// What must be added to and deleted from a bridge that has the addresses
+    /// `found` so that it has `wanted`. As in the reference a bridge has one IPv4
+    /// address, and IPv6 addresses whose subnets do not overlap.
+    pub(super) fn compare_addresses(
+        &self,
+        found: &[IpNetwork],
+        wanted: &[IpNetwork],
+    ) -> Result<(Vec<IpNetwork>, Vec<IpNetwork>)> {
+        let missing = wanted.iter().copied().filter(|net| !found.contains(net));
+        let (mut add, mut delete) = (Vec::new(), Vec::new());
+        for net in missing {
+            let in_the_way = found.iter().copied().filter(|other| {
+                let same_family = other.is_ipv4() == net.is_ipv4();
+                let overlap = other.contains(net.ip()) || net.contains(other.ip());
+                same_family && (net.is_ipv4() || overlap) && !wanted.contains(other)
+            });
+            for other in in_the_way {
+                if !self.force_address {
+                    return Err(Error::OtherAddress {
+                        bridge: self.vlan_gateway().unwrap_or_else(|| self.bridge.clone()),
+                        found: other,
+                        wanted: net,
+                    });
+                }
+                delete.push(other);
+            }
+            add.push(net);
+        }
+        Ok((add, delete))
+    }
+}
+
+/// The first address of a subnet.
+fn first(subnet: IpNetwork) -> std::net::IpAddr {
+    match subnet {
+        IpNetwork::V4(net) => std::net::Ipv4Addr::from_bits(net.network().to_bits() | 1).into(),
+        IpNetwork::V6(net) => std::net::Ipv6Addr::from_bits(net.network().to_bits() | 1).into(),
+    }
+}
+
+/// A default route a family, unless the IPAM plugin gave one with a next hop.
+fn add_default_routes(lease: &mut Attachment) {
+    for ip in &lease.ips {
+        let is_default =
+            |route: &Route| route.dst.prefix() == 0 && route.dst.is_ipv4() == ip.address.is_ipv4();
+        if lease
+            .routes
+            .iter()
+            .any(|route| is_default(route) && route.gw.is_some())
+        {
+            continue;
+        }
+        let Ok(dst) = IpNetwork::new(unspecified(ip.address), 0) else {
+            continue;
+        };
+        lease.routes.push(Route {
+            dst,
+            gw: ip.gateway,
+            mtu: None,
+            advmss: None,
+            priority: None,
+            table: None,
+            scope: None,
+        });
+    }
+}
+
+fn unspecified(net: IpNetwork) -> std::net::IpAddr {
+    match net {
+        IpNetwork::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
+        IpNetwork::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cni::{Config, Ip};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn keys(extra: Value) -> Result<Keys> {
+        let mut config = json!({"name": "n", "type": "bridge"});
+        config
+            .as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
+        Keys::read(&Config::parse(config.to_string().as_bytes()).unwrap())
+    }
+
+    fn nets(nets: &[&str]) -> Vec<IpNetwork> {
+        nets.iter().map(|net| net.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn gateways_come_from_the_lease_or_are_the_first_of_the_subnet() {
+        let ip = |address: &str, gateway: Option<&str>| Ip {
+            address: address.parse().unwrap(),
+            gateway: gateway.map(|gw| gw.parse().unwrap()),
+            interface: None,
+            shared: false,
+        };
+        let mut lease = Attachment {
+            ips: vec![
+                ip("10.1.2.7/24", Some("10.1.2.254")),
+                ip("fd00::7/64", None),
+            ],
+            routes: vec![],
+            ..Attachment::default()
+        };
+        let gateway = keys(json!({"isDefaultGateway": true})).unwrap();
+        assert_eq!(
+            gateway.gateways(&mut lease),
+            nets(&["10.1.2.254/24", "fd00::1/64"])
+        );
+        assert_eq!(lease.ips[1].gateway, Some("fd00::1".parse().unwrap()));
+        let routes: Vec<_> = lease
+            .routes
+            .iter()
+            .map(|r| (r.dst.to_string(), r.gw.unwrap().to_string()))
+            .collect();
+        let expected =
+            [("0.0.0.0/0", "10.1.2.254"), ("::/0", "fd00::1")].map(|(a, b)| (a.into(), b.into()));
+        assert_eq!(routes, expected);
+        gateway.gateways(&mut lease);
+        assert_eq!(lease.routes.len(), 2);
+        let plain = keys(json!({})).unwrap();
+        assert!(plain.gateways(&mut lease).is_empty());
+    }
+
+    #[test]
+    fn other_addresses_are_kept_replaced_or_an_error() {
+        let found = nets(&["10.0.0.1/24", "fd00:1::1/64"]);
+        let plain = keys(json!({})).unwrap();
+        let force = keys(json!({"forceAddress": true})).unwrap();
+        let same = plain.compare_addresses(&found, &found).unwrap();
+        assert_eq!(same, (vec![], vec![]));
+        let v6 = plain
+            .compare_addresses(&found, &nets(&["fd00:2::1/64"]))
+            .unwrap();
+        assert_eq!(v6, (nets(&["fd00:2::1/64"]), vec![]));
+        let v4 = nets(&["10.0.1.1/24"]);
+        let error = plain
+            .compare_addresses(&found, &v4)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("10.0.0.1/24") && error.contains("10.0.1.1/24"),
+            "{error}"
+        );
+        assert!(
+            plain
+                .compare_addresses(&found, &nets(&["fd00:1::2/64"]))
+                .is_err()
+        );
+        let forced = force.compare_addresses(&found, &v4).unwrap();
+        assert_eq!(forced, (v4, nets(&["10.0.0.1/24"])));
+    }
+}
