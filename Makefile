@@ -6,7 +6,7 @@ TARGET  := $(or $(CARGO_TARGET_DIR),target)
 STATIC  := RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static'
 SLASH24 := $(TARGET)/$(HOST)/release/slash24
 
-.PHONY: help dependencies build demo test lint unit netns bench deny clean
+.PHONY: help dependencies build demo test lint unit netns vm bench deny clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -34,6 +34,9 @@ unit:
 
 netns:
 	SLASH24_BIN=$(abspath $(SLASH24)) cargo test -p slash24-netns --test all
+
+vm: dependencies build ## of the tests only those that need another kernel (make test has them)
+	SLASH24_BIN=$(abspath $(SLASH24)) cargo test -p slash24-netns --test all -- '[vm]'
 
 bench: dependencies build ## measure against the reference, netavark and the floor (BENCH=--quick)
 	$(STATIC) cargo build --release --target $(HOST) -p slash24-benches

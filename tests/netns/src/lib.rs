@@ -38,18 +38,22 @@
 mod call;
 mod container;
 mod fabric;
+mod feature;
 mod host;
 mod namespace;
 mod program;
 mod snapshot;
 mod trial;
 mod user;
+mod vm;
 
 pub use call::{Call, Outcome, Plugins};
 pub use container::Container;
 pub use fabric::Fabric;
+pub use feature::Feature;
 pub use host::Host;
 pub use namespace::Namespace;
 pub use snapshot::Snapshot;
-pub use trial::trial;
+pub use trial::{trial, trial_needing, trial_on_old_kernel};
 pub use user::become_root;
+pub use vm::run;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::program;
+use crate::{program, vm};
 
 /// How long a packet may take; simulated links deliver in microseconds, loaded machines do not.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -135,7 +135,7 @@ pub trait Namespace: Sync {
 
     /// Waits for something that the kernel does in its own time.
     fn wait_until(&self, what: &str, mut happened: impl FnMut() -> bool) {
-        let deadline = Instant::now() + 5 * PATIENCE;
+        let deadline = Instant::now() + vm::patience(5 * PATIENCE);
         while !happened() {
             assert!(
                 Instant::now() < deadline,
@@ -148,7 +148,7 @@ pub trait Namespace: Sync {
 
     /// Whether one echo request is answered.
     fn reaches(&self, address: &str) -> bool {
-        let wait = PATIENCE.as_secs().to_string();
+        let wait = vm::patience(PATIENCE).as_secs().to_string();
         self.run(|| {
             program::run("ping", &["-n", "-q", "-c", "1", "-W", &wait, address], "")
                 .status
@@ -178,7 +178,7 @@ pub trait Namespace: Sync {
         let address: IpAddr = address.parse().map_err(io::Error::other)?;
         let listener = to.run(|| TcpListener::bind((address, 0)))?;
         let server = listener.local_addr()?;
-        let _client = self.run(|| TcpStream::connect_timeout(&server, PATIENCE))?;
+        let _client = self.run(|| TcpStream::connect_timeout(&server, vm::patience(PATIENCE)))?;
         Ok(listener.accept()?.1)
     }
 }

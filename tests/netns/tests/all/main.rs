@@ -28,7 +28,7 @@ mod runtimes;
 mod subject;
 mod vocabulary;
 
-use libtest_mimic::{Arguments, run};
+use libtest_mimic::Arguments;
 
 fn main() {
     netns::become_root();
@@ -58,5 +58,5 @@ fn main() {
         runtimes::trials(),
         bad_input::trials(),
     ];
-    run(&arguments, topics.into_iter().flatten().collect()).exit();
+    netns::run(&arguments, topics.into_iter().flatten().collect()).exit();
 }

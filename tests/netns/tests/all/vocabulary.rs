@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::Trial;
-use netns::{Call, Fabric, Host, Namespace, Plugins, Snapshot, trial};
+use netns::{
+    Call, Fabric, Feature, Host, Namespace, Plugins, Snapshot, trial, trial_needing,
+    trial_on_old_kernel,
+};
 use serde_json::json;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -42,7 +45,42 @@ pub(crate) fn trials() -> Vec<Trial> {
             snapshot_shows_what_changed,
         ),
         trial("vocabulary/call-executes-a-plugin", call_executes_a_plugin),
+        trial_needing(
+            &[
+                Feature::BridgeVlans,
+                Feature::Dummy,
+                Feature::Ipvlan,
+                Feature::Vlan,
+                Feature::Vrf,
+            ],
+            "vocabulary/a-kernel-has-every-feature",
+            two_vlans_of_one_link,
+        ),
+        trial_on_old_kernel("vocabulary/old-kernel", on_an_old_kernel),
     ]
+}
+
+fn two_vlans_of_one_link() {
+    let fabric = Fabric::new();
+    let [one, two] = ["one", "two"].map(Host::new);
+    for (host, address) in [(&one, "192.0.2.1/24"), (&two, "192.0.2.2/24")] {
+        fabric.join(host, "eth0", &[]);
+        host.ip(&format!(
+            "link add link eth0 name vlan5 type vlan id 5\naddress add {address} dev vlan5\n\
+             link set vlan5 up"
+        ));
+    }
+    one.ping("192.0.2.2");
+    two.ip(
+        "link delete vlan5\nlink add link eth0 name vlan6 type vlan id 6\n\
+            address add 192.0.2.2/24 dev vlan6\nlink set vlan6 up",
+    );
+    assert!(!one.reaches("192.0.2.2"), "it is in another VLAN");
+}
+
+fn on_an_old_kernel() {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert!(release.starts_with("6.1."), "{release}");
 }
 
 fn hosts_reach_each_other() {
