@@ -94,6 +94,9 @@ fn plan_one(
             ));
         }
     }
+    if let Some(wish) = &request.default_route {
+        capability_args.insert("defaultRoute".into(), wish.clone());
+    }
     let network_info = network_info(request);
     let network = network
         .clone()
@@ -181,6 +184,9 @@ fn with_args(
     }
     if !request.labels.0.is_empty() {
         cni.insert("labels".into(), key_values(&request.labels));
+    }
+    if let Some(wish) = &request.default_route {
+        cni.insert("defaultRoute".into(), wish.clone());
     }
     if !cni.is_empty() {
         args.insert("cni".into(), cni.into());
@@ -385,6 +391,17 @@ mod tests {
             }},
         });
         assert_eq!(planned[0].network.plugins[0].get("args"), Some(&expected));
+    }
+
+    #[test]
+    fn a_wish_for_the_default_route_is_where_the_plugins_look() {
+        let list = json!([{"name": "a"}, {"name": "b", "Default_Route": true}]);
+        let planned = planned(&[network("a"), network("b")], list).unwrap();
+        assert!(planned[0].parameters.capability_args.is_empty());
+        let parameters = &planned[1].parameters;
+        assert_eq!(parameters.capability_args["defaultRoute"], json!(true));
+        let args = planned[1].network.plugins[0].get("args").unwrap();
+        assert_eq!(args["cni"], json!({"defaultRoute": true}));
     }
 
     #[test]

@@ -40,6 +40,9 @@ pub struct NetworkRequest {
     /// Ports of the host that lead to its own.
     #[serde(rename = "port_mapping")]
     pub port_mappings: Vec<PortMapping>,
+    /// What it wishes of the network's default route: true for this one, false for
+    /// none here, or whatever else the plugins understand.
+    pub default_route: Option<Value>,
 }
 
 /// An address that a task wants, or any of a family.

@@ -68,6 +68,16 @@ impl Group {
         Group { name, directory }
     }
 
+    /// Whether this kernel has a parameter of the group. Without the group there is
+    /// nothing to be missed.
+    pub fn has(&self, parameter: &str) -> bool {
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let Some(directory) = &self.directory else {
+            return true;
+        };
+        openat(directory.as_fd(), parameter, flags, Mode::empty()).is_ok()
+    }
+
     /// Sets a parameter of the group, as [`set`].
     ///
     /// # Errors

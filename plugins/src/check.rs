@@ -2,8 +2,9 @@
 //! looked at; what others added is theirs.
 
 use cni::{Attachment, Interface, Request};
-use kernel::{Link, Netlink};
+use kernel::{Link, Netlink, RouteEntry};
 
+use crate::routes::MAIN_TABLE;
 use crate::{Error, Result};
 
 /// The result of ADD that CHECK compares with, and the container's interface in
@@ -94,13 +95,13 @@ fn addresses(
 }
 
 fn routes(netlink: &mut Netlink, expected: &Attachment, link: &Link) -> Result<()> {
-    /// `RT_TABLE_MAIN`.
-    const MAIN: u32 = 254;
     for route in &expected.routes {
-        let found = netlink.routes(route.dst.is_ipv4(), route.table.unwrap_or(MAIN))?;
+        let found = netlink.routes(route.dst.is_ipv4(), route.table.unwrap_or(MAIN_TABLE))?;
         let is_there = found.iter().any(|entry| {
             let same = entry.dst.network() == route.dst.network()
                 && entry.dst.prefix() == route.dst.prefix();
+            let metric = entry.priority.unwrap_or(0);
+            let same = same && route.priority.is_none_or(|expected| expected == metric);
             let mut hops = entry.next_hops.iter();
             same && hops.any(|hop| {
                 hop.link == link.index && (route.gw.is_none() || hop.gateway == route.gw)
@@ -108,15 +109,27 @@ fn routes(netlink: &mut Netlink, expected: &Attachment, link: &Link) -> Result<(
         });
         if !is_there {
             let via = route.gw.map(|gw| format!(" via {gw}")).unwrap_or_default();
-            let list: Vec<_> = found.iter().map(|entry| entry.dst.to_string()).collect();
+            let metric = route.priority.map(metric).unwrap_or_default();
+            let list: Vec<_> = found.iter().map(told).collect();
             return Err(differs(
                 &format!("routes of {}", link.name),
-                &format!("{}{via}", route.dst),
+                &format!("{}{via}{metric}", route.dst),
                 &listed(&list),
             ));
         }
     }
     Ok(())
+}
+
+fn told(route: &RouteEntry) -> String {
+    let gateways = route.next_hops.iter().filter_map(|hop| hop.gateway);
+    let via: String = gateways.map(|gw| format!(" via {gw}")).collect();
+    let metric = route.priority.map(metric).unwrap_or_default();
+    format!("{}{via}{metric}", route.dst)
+}
+
+fn metric(metric: u32) -> String {
+    format!(" metric {metric}")
 }
 
 pub(crate) fn listed(found: &[String]) -> String {

@@ -7,6 +7,8 @@ use cni::{Attachment, Request};
 use kernel::{Link, Netlink, Netns, Settled, sysctl};
 
 use crate::attachment::Identity;
+use crate::default_route::advertisements::Advertisements;
+use crate::routing::Routing;
 use crate::{Error, Result, removal, routes};
 
 /// The container's namespace, and the interface in it that a call is about.
@@ -18,6 +20,7 @@ pub(crate) struct Inside<'a> {
     /// Whether the kernel finds out that no other host has its IPv6 addresses. It
     /// takes a second or two; leases make addresses unique without.
     pub(crate) detects_duplicates: bool,
+    routing: Routing,
 }
 
 impl<'a> Inside<'a> {
@@ -31,7 +34,8 @@ impl<'a> Inside<'a> {
         if !request.own_netns_allowed && netns.is_home()? {
             return Err(kernel::Error::OwnNetns(path.to_owned()).into());
         }
-        Inside::of(netns, request, identity)
+        let routing = Routing::read(&request.config)?;
+        Inside::of(netns, request, identity, routing)
     }
 
     /// For DEL: none when the namespace has gone.
@@ -49,13 +53,18 @@ impl<'a> Inside<'a> {
         if !request.own_netns_allowed && netns.is_home()? {
             return Ok(None);
         }
-        match Inside::of(netns, request, identity) {
+        match Inside::of(netns, request, identity, Routing::default()) {
             Err(Error::Kernel(kernel::Error::NotNetns { .. })) => Ok(None),
             inside => inside.map(Some),
         }
     }
 
-    fn of(netns: Netns, request: &'a Request, identity: &'a Identity) -> Result<Self> {
+    fn of(
+        netns: Netns,
+        request: &'a Request,
+        identity: &'a Identity,
+        routing: Routing,
+    ) -> Result<Self> {
         let entered = netns.enter()?;
         let netlink = Netlink::open()?;
         drop(entered);
@@ -65,6 +74,7 @@ impl<'a> Inside<'a> {
             request,
             identity,
             detects_duplicates: false,
+            routing,
         })
     }
 
@@ -102,9 +112,11 @@ impl<'a> Inside<'a> {
     }
 
     /// Configures the interface, which is there and down: sysctls that must hold
-    /// before it comes up, then addresses, state and routes in one message.
-    pub(crate) fn configure(&mut self, layer3: &Attachment) -> Result<Link> {
+    /// before it comes up, then addresses, state and routes in one message. The
+    /// lease's routes become those that are set.
+    pub(crate) fn configure(&mut self, layer3: &mut Attachment) -> Result<Link> {
         let ifname = &self.request.ifname;
+        routes::settle(layer3, &self.routing.wishes, ifname)?;
         let link = self.find()?;
         self.prepare(&link, layer3)?;
         let nets = layer3.ips.iter().map(|ip| ip.address);
@@ -114,7 +126,7 @@ impl<'a> Inside<'a> {
         };
         let mut operations: Vec<_> = nets.map(|net| add(link.index, net)).collect();
         operations.push(kernel::bring_up(link.index, &self.identity.alias));
-        operations.extend(routes::operations(layer3, ifname, link.index));
+        operations.extend(routes::operations(layer3, link.index));
         self.netlink.apply(&operations)?;
         Ok(link)
     }
@@ -157,18 +169,23 @@ impl<'a> Inside<'a> {
     }
 
     /// A router's advertisements would add addresses and a default route that
-    /// nobody asked for, so they are refused before the interface can hear one.
-    /// Addresses are unique because they are leased, the link-local one because the
-    /// hardware address follows from a lease: nothing has to be found out first.
+    /// nobody asked for, so unless somebody does they are refused before the interface
+    /// can hear one. Addresses are unique because they are leased, the link-local one
+    /// because the hardware address follows from a lease: nothing has to be found out
+    /// first.
     fn prepare(&self, link: &Link, layer3: &Attachment) -> Result<()> {
         let ipv6 = layer3.ips.iter().any(|ip| ip.address.is_ipv6());
         let _inside = self.netns.enter()?;
         let group = format!("net/ipv6/conf/{}", self.request.ifname);
-        if !ipv6 {
+        if !ipv6 && self.routing.advertisements == Advertisements::Refuse {
             return Ok(sysctl::set(&format!("{group}/accept_ra"), "0")?);
         }
         let parameters = sysctl::Group::open(group);
-        parameters.set("accept_ra", "0")?;
+        self.routing.advertisements.prepare(
+            &parameters,
+            &self.routing.wishes,
+            &self.request.ifname,
+        )?;
         if link.is_without_ipv6 {
             parameters.set("disable_ipv6", "0")?;
         }
@@ -180,6 +197,11 @@ impl<'a> Inside<'a> {
             parameters.set("accept_dad", "0")?;
         }
         parameters.set("ndisc_notify", "1")?;
+        if routes::may_stand_by(layer3, &self.request.ifname) {
+            // Also for the interface that is first, which need not know that there
+            // are others; IPv4's is set with the state.
+            sysctl::ensure("net/ipv6/conf/all/ignore_routes_with_linkdown", "1")?;
+        }
         Ok(())
     }
 

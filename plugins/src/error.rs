@@ -105,6 +105,28 @@ pub enum Error {
     /// STATUS: the bridge's name is taken, so that no ADD can succeed.
     #[error(transparent)]
     NotAvailable(Box<Error>),
+    /// A task wants a default route of a network that never offers one.
+    #[error(
+        "{0} asks for the default route, and this network's \"defaultRoute\" is false: it never has one; ask another network for it"
+    )]
+    NoDefaultRouteHere(&'static str),
+    /// There must be a default route, and there is nothing that it could lead to.
+    #[error(
+        "\"defaultRoute\" is true, but the IPAM plugin gave neither a default route nor a gateway; give its range a \"gateway\", or leave \"defaultRoute\" out"
+    )]
+    NoWayOut,
+    /// The kernel is too old for a key.
+    #[error("\"{key}\": \"{value}\" needs a kernel that has {parameter} ({since} or later)")]
+    KernelLacks {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: &'static str,
+        /// The kernel's parameter.
+        parameter: &'static str,
+        /// The kernel that brought it.
+        since: &'static str,
+    },
     /// CHECK found a difference.
     #[error("{what}: expected {expected}, found {found}")]
     Differs {
@@ -130,10 +152,13 @@ impl From<Error> for Failure {
             Error::BadKey { .. }
             | Error::Exclusive(..)
             | Error::NoMaster(..)
-            | Error::NoDefaultRoute(_) => code::INVALID_CONFIG,
-            Error::NoGateway | Error::NoPrevResult | Error::OtherAddress { .. } => {
-                code::INVALID_CONFIG
-            }
+            | Error::NoDefaultRoute(_)
+            | Error::NoDefaultRouteHere(_) => code::INVALID_CONFIG,
+            Error::KernelLacks { .. } => code::UNSUPPORTED_FIELD,
+            Error::NoGateway
+            | Error::NoWayOut
+            | Error::NoPrevResult
+            | Error::OtherAddress { .. } => code::INVALID_CONFIG,
             Error::NotABridge { .. } => code::INVALID_CONFIG,
             Error::IgnoresVlans(_) => code::INVALID_CONFIG,
             Error::NoVlans(_) => code::UNSUPPORTED_FIELD,

@@ -3,9 +3,9 @@
 use cni::{Attachment, Call, Interface, Request};
 use kernel::{Link, Mac, Netns};
 
+use crate::Result;
 use crate::attachment::{Identity, mac_of_lease};
 use crate::undo::Undo;
-use crate::{Result, routes};
 
 /// Has the IPAM plugin allocate.
 pub(crate) fn take<'a>(call: &Call<'a>, undo: &mut Undo<'a>) -> Result<Attachment> {
@@ -39,7 +39,7 @@ pub(crate) fn mac(early: Option<&Attachment>, identity: &Identity) -> Mac {
 }
 
 /// The result of ADD: the links on the host, then the container's interface,
-/// which has the addresses.
+/// which has the addresses. The lease's routes are those that were set.
 pub(crate) fn result(
     request: &Request,
     netns: &Netns,
@@ -58,7 +58,6 @@ pub(crate) fn result(
         ..Interface::default()
     });
     result.ips.iter_mut().for_each(|ip| ip.interface = own);
-    result.routes = routes::with_metrics(&result.routes, &request.ifname);
     if !request.config.dns.is_empty() {
         result.dns = request.config.dns.clone();
     }

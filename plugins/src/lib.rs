@@ -11,6 +11,7 @@ mod bridge;
 mod cable;
 mod check;
 mod container;
+pub mod default_route;
 mod error;
 mod garbage;
 mod lease;
@@ -19,6 +20,7 @@ mod lower;
 mod macvlan;
 mod removal;
 mod routes;
+mod routing;
 mod undo;
 
 pub use bridge::Bridge;

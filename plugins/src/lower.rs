@@ -3,10 +3,8 @@
 
 use kernel::{Link, Netlink, RouteEntry};
 
+use crate::routes::MAIN_TABLE;
 use crate::{Error, Result};
-
-/// `RT_TABLE_MAIN` (linux/rtnetlink.h).
-const MAIN_TABLE: u32 = 254;
 
 /// The link that `master` names, or that of the default route. `place` says in
 /// messages where it was looked for.

@@ -131,11 +131,11 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let outside = keys.outside(&mut inside, &mut host);
     outside.apply(&[kernel::create_macvlan(&link)])?;
     undo.push(|| remove(request, &identity));
-    let lease = match early {
+    let mut lease = match early {
         Some(lease) => lease,
         None => lease::take(call, &mut undo)?,
     };
-    let link = inside.configure(&lease)?;
+    let link = inside.configure(&mut lease)?;
     inside.announce(&link)?;
     undo.keep();
     Ok(lease::result(

@@ -1,18 +1,83 @@
-//! The container's routes.
+//! The container's routes: which, in what order, and as requests.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use cni::{Attachment, Route};
 use ipnetwork::IpNetwork;
 use kernel::{NextHop, Operation, RouteEntry};
 
+use crate::default_route::order;
+use crate::default_route::wish::{Wish, Wishes};
+use crate::{Error, Result};
+
 /// The kernel's metric of IPv6 routes that name none (`IP6_RT_PRIO_USER`).
 const DEFAULT_IPV6_METRIC: u32 = 1024;
+/// `RT_TABLE_MAIN` (linux/rtnetlink.h).
+pub(crate) const MAIN_TABLE: u32 = 254;
+
+/// Makes of the lease's routes those that are set, and that the result lists: the
+/// default routes as it is wished, and every route with the metric that keeps it
+/// apart from the same route of other networks.
+///
+/// # Errors
+/// [`Error::NoWayOut`] when there must be a default route and cannot.
+pub(crate) fn settle(layer3: &mut Attachment, wishes: &Wishes, ifname: &str) -> Result<()> {
+    let families = [true, false].map(|ipv4| (ipv4, wishes.of(ipv4)));
+    for (ipv4, wish) in families {
+        let is_it = |route: &Route| is_default(route) && route.dst.is_ipv4() == ipv4;
+        match wish {
+            Some(Wish::None) => layer3.routes.retain(|route| !is_it(route)),
+            Some(Wish::First) if !layer3.routes.iter().any(is_it) => {
+                let mut gateways = layer3.ips.iter().filter_map(|ip| ip.gateway);
+                let gateway = gateways.find(|ip| ip.is_ipv4() == ipv4);
+                layer3.routes.extend(gateway.and_then(default_via));
+            }
+            _ => {}
+        }
+    }
+    let must_be_one = families.iter().any(|(_, wish)| *wish == Some(Wish::First));
+    if must_be_one && !layer3.routes.iter().any(is_default) {
+        return Err(Error::NoWayOut);
+    }
+    for route in &mut layer3.routes {
+        route.priority = metric(route, wishes, ifname);
+    }
+    Ok(())
+}
+
+/// Whether the default route for IPv6 may have to stand in for another's or another's
+/// for it: then a route whose link has no carrier must not serve. With an interface
+/// that is the first there may be no other; those that follow know that there are.
+pub(crate) fn may_stand_by(layer3: &Attachment, ifname: &str) -> bool {
+    let mut routes = layer3.routes.iter();
+    ifname != "eth0" && routes.any(|route| is_default(route) && route.dst.is_ipv6())
+}
+
+/// Whether a route leads everywhere, for packets that no rule sends elsewhere.
+pub(crate) fn is_default(route: &Route) -> bool {
+    route.dst.prefix() == 0 && route.table.is_none_or(|table| table == MAIN_TABLE)
+}
+
+/// The default route by a gateway.
+pub(crate) fn default_via(gateway: IpAddr) -> Option<Route> {
+    let any: IpAddr = match gateway {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    Some(Route {
+        dst: IpNetwork::new(any, 0).ok()?,
+        gw: Some(gateway),
+        mtu: None,
+        advmss: None,
+        priority: None,
+        table: None,
+        scope: None,
+    })
+}
 
 /// The container's routes as requests.
 pub(crate) fn operations<'a>(
     layer3: &'a Attachment,
-    ifname: &'a str,
     link: u32,
 ) -> impl Iterator<Item = Operation> + 'a {
     let entries = layer3.routes.iter().map(move |route| RouteEntry {
@@ -21,7 +86,7 @@ pub(crate) fn operations<'a>(
             link,
             gateway: route.gw.or_else(|| default_gateway(layer3, route)),
         }],
-        priority: metric(route, ifname),
+        priority: route.priority,
         table: route.table,
         scope: route.scope,
         mtu: route.mtu,
@@ -45,13 +110,27 @@ fn default_gateway(layer3: &Attachment, route: &Route) -> Option<IpAddr> {
     gateway.filter(|_| route.scope.is_none_or(|scope| scope < LINK))
 }
 
-/// The metric of a route that names none: the number in the interface's name, so
-/// that of several networks with the same route the first interface's serves,
-/// in whatever order they were attached, and the others stand by.
-fn metric(route: &Route, ifname: &str) -> Option<u32> {
+/// The metric of a route. A default route's follows from the network's priority and
+/// the interface's place, unless the lease names one and nobody wished for another.
+/// Any other route's that names none is the number in the interface's name: of
+/// several networks with the same route the first interface's serves, in whatever
+/// order they were attached, and the others stand by.
+fn metric(route: &Route, wishes: &Wishes, ifname: &str) -> Option<u32> {
+    let ipv4 = route.dst.is_ipv4();
+    if is_default(route) {
+        let by_order = || {
+            wishes
+                .priority(ipv4)
+                .map(|priority| order::metric(priority, ifname))
+        };
+        return match wishes.of(ipv4) {
+            Some(_) => by_order(),
+            None => route.priority.or_else(by_order),
+        };
+    }
     let digits = ifname.trim_end_matches(|c: char| c.is_ascii_digit()).len();
     let number: u32 = ifname[digits..].parse().unwrap_or(0);
-    let by_order = match (number, route.dst.is_ipv4()) {
+    let by_order = match (number, ipv4) {
         (0, _) => None,
         (number, true) => Some(number),
         (number, false) => Some(DEFAULT_IPV6_METRIC.saturating_add(number)),
@@ -59,17 +138,11 @@ fn metric(route: &Route, ifname: &str) -> Option<u32> {
     route.priority.or(by_order)
 }
 
-/// The routes as they were set, for the result.
-pub(crate) fn with_metrics(routes: &[Route], ifname: &str) -> Vec<Route> {
-    let mut routes = routes.to_vec();
-    for route in &mut routes {
-        route.priority = metric(route, ifname);
-    }
-    routes
-}
-
 #[cfg(test)]
 mod tests {
+    use cni::Ip;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn route(dst: &str, priority: Option<u32>) -> Route {
@@ -84,15 +157,124 @@ mod tests {
         }
     }
 
+    fn lease(routes: Vec<Route>) -> Attachment {
+        let ip = |address: &str, gateway: &str| Ip {
+            address: address.parse().unwrap(),
+            gateway: Some(gateway.parse().unwrap()),
+            interface: None,
+            shared: false,
+        };
+        Attachment {
+            ips: vec![ip("10.1.2.7/24", "10.1.2.1"), ip("fd00::7/64", "fd00::1")],
+            routes,
+            ..Attachment::default()
+        }
+    }
+
+    fn settled(routes: Vec<Route>, wishes: Wishes) -> Vec<(String, Option<u32>)> {
+        let mut lease = lease(routes);
+        settle(&mut lease, &wishes, "eth3").unwrap();
+        let told = |route: Route| (route.dst.to_string(), route.priority);
+        lease.routes.into_iter().map(told).collect()
+    }
+
     #[test]
-    fn metrics_follow_the_order_of_interfaces() {
-        let (v4, v6) = (route("0.0.0.0/0", None), route("::/0", None));
-        assert_eq!(metric(&v4, "eth0"), None);
-        assert_eq!(metric(&v6, "eth0"), None);
-        assert_eq!(metric(&v4, "eth1"), Some(1));
-        assert_eq!(metric(&v6, "net12"), Some(1036));
-        assert_eq!(metric(&v4, "front"), None);
-        assert_eq!(metric(&v4, "e99999999999"), None);
-        assert_eq!(metric(&route("0.0.0.0/0", Some(7)), "eth3"), Some(7));
+    fn metrics_of_other_routes_follow_the_order_of_interfaces() {
+        let none = Wishes::default();
+        let (v4, v6) = (route("10.0.0.0/8", None), route("fd00::/8", None));
+        assert_eq!(metric(&v4, &none, "eth0"), None);
+        assert_eq!(metric(&v6, &none, "eth0"), None);
+        assert_eq!(metric(&v4, &none, "eth1"), Some(1));
+        assert_eq!(metric(&v6, &none, "net12"), Some(1036));
+        assert_eq!(metric(&v4, &none, "front"), None);
+        assert_eq!(metric(&v4, &none, "e99999999999"), None);
+        assert_eq!(
+            metric(&route("10.0.0.0/8", Some(7)), &none, "eth3"),
+            Some(7)
+        );
+    }
+
+    #[test]
+    fn default_routes_are_as_it_is_wished() {
+        let defaults = || {
+            vec![
+                route("0.0.0.0/0", None),
+                route("::/0", Some(7)),
+                route("10.0.0.0/8", None),
+            ]
+        };
+        let entry = |dst: &str, metric| (dst.to_owned(), Some(metric));
+        let rest = entry("10.0.0.0/8", 3);
+        let by_order = order::metric(order::DEFAULT_PRIORITY, "eth3");
+        let unsaid = settled(defaults(), Wishes::default());
+        assert_eq!(
+            unsaid,
+            [entry("0.0.0.0/0", by_order), entry("::/0", 7), rest.clone()]
+        );
+
+        let wishes = Wishes {
+            ipv4: Some(Wish::None),
+            ipv6: Some(Wish::Priority(20)),
+        };
+        let some = settled(defaults(), wishes);
+        assert_eq!(
+            some,
+            [entry("::/0", order::metric(20, "eth3")), rest.clone()]
+        );
+
+        let wishes = Wishes {
+            ipv4: Some(Wish::First),
+            ipv6: None,
+        };
+        let made = settled(vec![route("10.0.0.0/8", None)], wishes);
+        assert_eq!(made, [rest, entry("0.0.0.0/0", order::metric(0, "eth3"))]);
+        let mut elsewhere = route("0.0.0.0/0", None);
+        elsewhere.table = Some(100);
+        let kept = settled(
+            vec![elsewhere],
+            Wishes {
+                ipv4: Some(Wish::None),
+                ipv6: None,
+            },
+        );
+        assert_eq!(kept, [entry("0.0.0.0/0", 3)]);
+    }
+
+    #[test]
+    fn a_network_without_gateway_cannot_lead_everywhere() {
+        let wishes = Wishes {
+            ipv4: Some(Wish::First),
+            ipv6: Some(Wish::First),
+        };
+        let mut bare = Attachment::default();
+        assert!(matches!(
+            settle(&mut bare, &wishes, "eth0"),
+            Err(Error::NoWayOut)
+        ));
+    }
+
+    proptest! {
+        /// Each attachment's metric is its own alone, so an order of attaching has
+        /// nothing to change: the winner is the one with the least priority, then
+        /// number.
+        #[test]
+        fn the_winner_does_not_depend_on_the_order(
+            networks in prop::collection::vec(prop::option::of(0..=200_u32), 1..6).prop_shuffle(),
+            first in 0..6_usize,
+        ) {
+            let metric_of = |index: usize| {
+                let wishes = Wishes { ipv4: networks[index].map(Wish::Priority), ipv6: None };
+                let mut lease = lease(vec![route("0.0.0.0/0", None)]);
+                settle(&mut lease, &wishes, &format!("eth{index}")).unwrap();
+                lease.routes[0].priority
+            };
+            let count = networks.len();
+            let order = (0..count).map(|step| (first + step) % count);
+            let set: Vec<_> = order.map(|index| (metric_of(index), index)).collect();
+            let winner = set.iter().min().unwrap().1;
+            let priority = |index: usize| networks[index].unwrap_or(order::DEFAULT_PRIORITY);
+            let expected = (0..count).min_by_key(|index| (priority(*index), *index)).unwrap();
+            prop_assert_eq!(winner, expected);
+        }
     }
 }

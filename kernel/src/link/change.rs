@@ -61,14 +61,17 @@ pub fn set_mac(index: u32, mac: Mac) -> Operation {
     )
 }
 
-/// Sets a container's interface up, writes on it whose it is, and has it announce
-/// a hardware address that it is given from then on ([`set_mac`]).
+/// Sets a container's interface up, writes on it whose it is, has it announce a
+/// hardware address that it is given from then on ([`set_mac`]), and has IPv4 routes
+/// pass it by while it has no carrier, so that those of another interface serve.
 pub fn bring_up(index: u32, alias: &str) -> Operation {
-    /// `IFLA_INET_CONF` (linux/if_link.h) and `IPV4_DEVCONF_ARP_NOTIFY` (linux/ip.h).
+    /// `IFLA_INET_CONF` (linux/if_link.h), `IPV4_DEVCONF_*` (linux/ip.h).
     const INET_CONF: u16 = 1;
     const ARP_NOTIFY: u16 = 22;
-    let arp_notify = DefaultNla::new(ARP_NOTIFY, 1_u32.to_ne_bytes().to_vec());
-    let conf = DefaultNla::new(INET_CONF, emitted(&arp_notify));
+    const IGNORE_ROUTES_WITH_LINKDOWN: u16 = 29;
+    let on = |parameter| emitted(&DefaultNla::new(parameter, 1_u32.to_ne_bytes().to_vec()));
+    let parameters = [ARP_NOTIFY, IGNORE_ROUTES_WITH_LINKDOWN].map(on).concat();
+    let conf = DefaultNla::new(INET_CONF, parameters);
     let inet = AfSpecUnspec::Other(DefaultNla::new(AF_INET, emitted(&conf)));
     let link = LinkUnspec::new_with_index(index)
         .up()

@@ -5,7 +5,7 @@ use cni::{Attachment, Route};
 use ipnetwork::IpNetwork;
 
 use super::keys::Keys;
-use crate::{Error, Result};
+use crate::{Error, Result, routes};
 
 impl Keys {
     /// Fills in what being a gateway means for the container, and returns the
@@ -79,25 +79,9 @@ fn add_default_routes(lease: &mut Attachment) {
         {
             continue;
         }
-        let Ok(dst) = IpNetwork::new(unspecified(ip.address), 0) else {
-            continue;
-        };
-        lease.routes.push(Route {
-            dst,
-            gw: ip.gateway,
-            mtu: None,
-            advmss: None,
-            priority: None,
-            table: None,
-            scope: None,
-        });
-    }
-}
-
-fn unspecified(net: IpNetwork) -> std::net::IpAddr {
-    match net {
-        IpNetwork::V4(_) => std::net::Ipv4Addr::UNSPECIFIED.into(),
-        IpNetwork::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        lease
+            .routes
+            .extend(ip.gateway.and_then(routes::default_via));
     }
 }
 

@@ -85,7 +85,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     };
     cable::lay(&mut host, &pair, &identity, &mut undo)?;
     port::plug_in(&mut host, &keys, &bridge, &identity)?;
-    let plan = match ready {
+    let mut plan = match ready {
         Some(plan) => plan,
         None => {
             let lease = lease::take(call, &mut undo)?;
@@ -97,7 +97,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let link = match keys.is_container_down() {
         true => inside.leave_down()?,
         false => {
-            let link = inside.configure(&plan.layer3)?;
+            let link = inside.configure(&mut plan.layer3)?;
             device::wait_for_port(&mut host, &identity.host_link)?;
             inside.settle(&link, &plan.layer3)?;
             inside.announce(&link)?;

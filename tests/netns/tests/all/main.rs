@@ -11,6 +11,7 @@ mod attach;
 mod bad_input;
 mod bridge;
 mod concurrency;
+mod default_route;
 mod delegates;
 mod examples;
 mod garbage;
@@ -48,6 +49,7 @@ fn main() {
         leftovers::trials(),
         garbage::trials(),
         delegates::trials(),
+        default_route::trials(),
         announce::trials(),
         concurrency::trials(),
         protocol::trials(),

@@ -1,5 +1,6 @@
 //! Configurations of networks, as the other topics need them.
 
+use netns::Plugins;
 use serde_json::{Value, json};
 
 /// The versions of the protocol, oldest first.
@@ -118,4 +119,26 @@ pub(crate) fn with_previous(config: &Value, result: &Value) -> Value {
     let mut config = config.clone();
     config["prevResult"] = result.clone();
     config
+}
+
+/// The metric of the default route of an interface of ours on a network that says nothing of it.
+pub(crate) fn metric(number: u32) -> u32 {
+    1_010_000_001 + 100_000 * number
+}
+
+/// A result of `eth0` as the reference would say it, which leaves default routes without a metric.
+pub(crate) fn without_metric(plugins: Plugins, result: &Value) -> Value {
+    let mut result = result.clone();
+    let places = ["/routes", "/ip4/routes", "/ip6/routes"];
+    for place in places {
+        let routes = result.pointer_mut(place).and_then(Value::as_array_mut);
+        for route in routes.into_iter().flatten() {
+            let is_default = route["dst"] == "0.0.0.0/0" || route["dst"] == "::/0";
+            if is_default && plugins == Plugins::Slash24 {
+                assert_eq!(route["priority"], metric(0), "{route}");
+                merge(route, json!({"priority": null}));
+            }
+        }
+    }
+    result
 }

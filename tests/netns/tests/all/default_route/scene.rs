@@ -1,0 +1,142 @@
+//! A container on several networks that all lead outside, by ways that can be told apart.
+
+use std::net::IpAddr;
+use std::thread;
+
+use netns::{Call, Container, Fabric, Host, Namespace, Outcome, Plugins};
+use serde_json::{Value, json};
+
+use crate::network::{host_local, merge};
+
+/// What every network leads to: addresses of a place beyond the fabric.
+pub(super) const OUTSIDE: [&str; 2] = ["198.51.100.1", "2001:db8:ffff::1"];
+/// How many networks there are at most.
+pub(super) const NETWORKS: usize = 4;
+
+/// A rack's host, with the fabric as the way to the outside.
+pub(super) struct Scene {
+    pub(super) fabric: Fabric,
+    pub(super) host: Host,
+}
+
+impl Scene {
+    pub(super) fn new() -> Self {
+        let (fabric, host) = (Fabric::new(), Host::new("host"));
+        let segment: Vec<String> = subnets(0).iter().map(|subnet| first(subnet)).collect();
+        let [v4, v6] = [&segment[0], &segment[1]];
+        fabric.router(&["192.0.2.1/24", "2001:db8::1/64", v4, v6]);
+        for address in OUTSIDE {
+            fabric.ip(&format!("address add {address} dev lo"));
+        }
+        fabric.join(&host, "eth0", &["192.0.2.11/24", "2001:db8::11/64"]);
+        host.default_route(&["192.0.2.1"]);
+        host.default_route(&["2001:db8::1"]);
+        for number in 1..NETWORKS {
+            let [v4, v6] = subnets(number);
+            fabric.route(&v4, "192.0.2.11");
+            fabric.route(&v6, "2001:db8::11");
+        }
+        Self { fabric, host }
+    }
+
+    /// The interface by which a connection to the outside leaves, and its answer comes.
+    pub(super) fn leaves_by(&self, container: &Container<'_>, ipv4: bool) -> Option<usize> {
+        let outside = OUTSIDE[usize::from(!ipv4)];
+        let source = container.tcp(&self.fabric, outside).ok()?.ip();
+        Some(network_of(source))
+    }
+}
+
+/// The subnets of the network with a number, of both families.
+pub(super) fn subnets(number: usize) -> [String; 2] {
+    let number = number + 1;
+    [format!("10.{number}.0.0/24"), format!("fd00:{number}::/64")]
+}
+
+/// The number of the network that an address is in.
+fn network_of(address: IpAddr) -> usize {
+    let number = match address {
+        IpAddr::V4(ip) => usize::from(ip.octets()[1]),
+        IpAddr::V6(ip) => usize::from(ip.segments()[1]),
+    };
+    number - 1
+}
+
+fn first(subnet: &str) -> String {
+    match subnet.split_once("/") {
+        Some((v4, "24")) => format!("{}1/24", v4.trim_end_matches('0')),
+        Some((v6, length)) => format!("{v6}1/{length}"),
+        None => unreachable!("subnets have a length"),
+    }
+}
+
+/// A network of the kind that fits its number: a macvlan on the fabric, then bridges. Each offers
+/// default routes in both families.
+pub(super) fn network(number: usize, keys: Value) -> Value {
+    let [v4, v6] = subnets(number);
+    let mut ipam = host_local(&[&v4, &v6]);
+    ipam["routes"] = json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]);
+    let name = format!("net{number}");
+    let mut config = json!({"cniVersion": "1.0.0", "name": name, "ipam": ipam});
+    let kind = match number {
+        0 => json!({"type": "macvlan", "master": "eth0"}),
+        _ => json!({"type": "bridge", "bridge": format!("br{number}"), "isGateway": true}),
+    };
+    merge(&mut config, kind);
+    merge(&mut config, keys);
+    config
+}
+
+/// A network's attachment to the interface with its number.
+pub(super) fn call<'h>(
+    plugins: Plugins,
+    container: &Container<'h>,
+    number: usize,
+    config: &Value,
+) -> Call<'h> {
+    Call::new(container.host(), plugins, config).attach(container, &format!("eth{number}"))
+}
+
+/// Starts all calls before it waits for the first, and returns what came of them in their order.
+pub(super) fn at_once(calls: &[Call<'_>], verb: &str) -> Vec<Outcome> {
+    thread::scope(|scope| {
+        let running: Vec<_> = calls
+            .iter()
+            .map(|call| scope.spawn(move || call.command(verb)))
+            .collect();
+        let done = running
+            .into_iter()
+            .map(|call| call.join().expect("calls do not panic"));
+        done.collect()
+    })
+}
+
+/// All orders of so many things.
+pub(super) fn orders(count: usize) -> Vec<Vec<usize>> {
+    let mut orders = vec![Vec::new()];
+    for _ in 0..count {
+        let longer = |order: &Vec<usize>| {
+            let missing = (0..count).filter(|one| !order.contains(one));
+            missing
+                .map(|one| [order.as_slice(), &[one]].concat())
+                .collect::<Vec<_>>()
+        };
+        orders = orders.iter().flat_map(longer).collect();
+    }
+    orders
+}
+
+/// The default routes of a family, each on a line, as the kernel goes by them.
+pub(super) fn defaults(container: &Container<'_>, ipv4: bool) -> Vec<String> {
+    let mut routes = container.routes(if ipv4 { "-4" } else { "-6" });
+    routes.retain(|route| route["dst"] == "default");
+    routes.sort_by_key(|route| route["metric"].as_u64());
+    let told = |route: &Value| {
+        assert!(route.get("nexthops").is_none(), "load is shared: {route}");
+        format!(
+            "{} via {} metric {}",
+            route["dev"], route["gateway"], route["metric"]
+        )
+    };
+    routes.iter().map(told).collect()
+}

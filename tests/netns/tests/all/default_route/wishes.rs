@@ -1,0 +1,178 @@
+//! Every way to wish for the default route, and what happens when its owner fails.
+
+use libtest_mimic::Trial;
+use netns::{Namespace, Plugins};
+use serde_json::{Value, json};
+
+use super::scene::{Scene, call, defaults, network};
+use crate::network::{merge, with_previous};
+use crate::subject::ours;
+
+const OURS: Plugins = Plugins::Slash24;
+
+pub(super) fn trials() -> Vec<Trial> {
+    [
+        ours("default-route/every-way-to-wish", every_way_to_wish),
+        ours("default-route/never-offered", never_offered),
+        ours(
+            "default-route/the-next-serves-without-carrier",
+            without_carrier,
+        ),
+        ours("default-route/names-without-numbers", names_without_numbers),
+        ours("default-route/made-from-the-gateway", made_from_the_gateway),
+        ours("default-route/check-says-what-it-found", check),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn label(value: &str) -> Value {
+    let labels = json!([{"key": "default-route", "value": value}]);
+    json!({"org.apache.mesos": {"network_info": {"name": "net1", "labels": {"labels": labels}}}})
+}
+
+fn every_way_to_wish() {
+    let scene = Scene::new();
+    for wish in [
+        json!({"defaultRoute": true}),
+        json!({"defaultroute": {"Priority": 99}}),
+        json!({"args": {"cni": {"defaultRoute": true}}}),
+        json!({"args": label("true")}),
+        json!({"args": label("20"), "defaultRoute": {"priority": 150}}),
+        json!({"runtimeConfig": {"defaultRoute": {"priority": 3}}, "defaultRoute": {"priority": 150}}),
+    ] {
+        let container = scene.host.container("c");
+        let calls = [json!({}), wish.clone()].into_iter().enumerate();
+        let calls: Vec<_> = calls
+            .map(|(number, keys)| call(OURS, &container, number, &network(number, keys)))
+            .collect();
+        for call in &calls {
+            call.add().success();
+        }
+        for ipv4 in [true, false] {
+            assert_eq!(scene.leaves_by(&container, ipv4), Some(1), "{wish}");
+        }
+        for call in &calls {
+            call.del().success();
+        }
+    }
+}
+
+fn never_offered() {
+    let scene = Scene::new();
+    let container = scene.host.container("c");
+    let never = network(0, json!({"defaultRoute": {"ipv4": false}}));
+    let result = call(OURS, &container, 0, &never).add().success();
+    assert_eq!(
+        result["routes"].as_array().map(Vec::len),
+        Some(1),
+        "{result}"
+    );
+    assert_eq!(defaults(&container, true), Vec::<String>::new());
+    assert_eq!(scene.leaves_by(&container, false), Some(0));
+
+    let mut asked = network(1, json!({"defaultRoute": false}));
+    merge(&mut asked, json!({"args": label("true")}));
+    let error = call(OURS, &container, 1, &asked).add().failure();
+    let message = error["msg"].as_str().expect("errors have a message");
+    assert!(
+        message.contains("label default-route") && message.contains("false"),
+        "{message}"
+    );
+    assert!(container.link("eth1").is_none());
+}
+
+/// A link that is up and has no carrier keeps its routes; they must not serve.
+fn without_carrier() {
+    let scene = Scene::new();
+    let container = scene.host.container("c");
+    let mut ports = Vec::new();
+    for number in [1, 2] {
+        let result = call(OURS, &container, number, &network(number, json!({})))
+            .add()
+            .success();
+        ports.push(
+            result["interfaces"][1]["name"]
+                .as_str()
+                .expect("the host's end")
+                .to_owned(),
+        );
+    }
+    for (down, expected) in [(0, 2), (1, 1)] {
+        scene.host.ip(&format!("link set {} down", ports[down]));
+        for ipv4 in [true, false] {
+            let noticed = || scene.leaves_by(&container, ipv4) == Some(expected);
+            container.wait_until("the other network serves", noticed);
+        }
+        scene.host.ip(&format!("link set {} up", ports[down]));
+        scene.host.wait_for_carrier(&ports[down]);
+        container.wait_until("the first serves again", || {
+            scene.leaves_by(&container, false) == Some(1)
+        });
+    }
+}
+
+/// Names tell interfaces apart when numbers do not.
+fn names_without_numbers() {
+    let scene = Scene::new();
+    let mut seen = None;
+    for order in [[1, 2], [2, 1]] {
+        let container = scene.host.container("c");
+        for number in order {
+            let name = ["", "front", "back"][number];
+            let config = network(number, json!({}));
+            netns::Call::new(&scene.host, OURS, &config)
+                .attach(&container, name)
+                .add()
+                .success();
+        }
+        let found = [true, false].map(|ipv4| defaults(&container, ipv4));
+        assert_eq!(found.each_ref().map(Vec::len), [2, 2], "{found:?}");
+        assert_eq!(seen.get_or_insert_with(|| found.clone()), &found);
+    }
+}
+
+/// A network that offers none is made to, by the gateway that its addresses have.
+fn made_from_the_gateway() {
+    let scene = Scene::new();
+    let container = scene.host.container("c");
+    let mut config = network(1, json!({"defaultRoute": true}));
+    merge(&mut config["ipam"], json!({"routes": null}));
+    let result = call(OURS, &container, 1, &config).add().success();
+    assert_eq!(result["routes"][0]["gw"], "10.2.0.1", "{result}");
+    for ipv4 in [true, false] {
+        assert_eq!(scene.leaves_by(&container, ipv4), Some(1));
+    }
+    let mut bare = network(2, json!({"defaultRoute": true}));
+    merge(&mut bare, json!({"ipam": null}));
+    let error = call(OURS, &container, 2, &bare).add().failure();
+    assert!(
+        error["msg"]
+            .as_str()
+            .is_some_and(|text| text.contains("\"defaultRoute\" is true")),
+        "{error}"
+    );
+    assert!(container.link("eth2").is_none());
+}
+
+fn check() {
+    let scene = Scene::new();
+    let container = scene.host.container("c");
+    let config = network(1, json!({}));
+    let result = call(OURS, &container, 1, &config).add().success();
+    let priority = &result["routes"][0]["priority"];
+    assert_eq!(priority, crate::network::metric(1), "{result}");
+    let later = call(OURS, &container, 1, &with_previous(&config, &result));
+    later.check().success();
+    container.ip(&format!(
+        "route del default metric {priority}\nroute add default via 10.2.0.1"
+    ));
+    let error = later.check().failure();
+    let message = error["msg"].as_str().expect("errors have a message");
+    let expected = format!("expected 0.0.0.0/0 metric {priority}");
+    assert!(
+        message.contains(&expected) && message.contains("found 0.0.0.0/0 via 10.2.0.1"),
+        "{message}"
+    );
+}
