@@ -37,6 +37,7 @@ pub use mac::Mac;
 pub use netlink::{Netlink, Operation};
 pub use netns::{Entered, Netns};
 pub use nix::errno::Errno;
+pub use raw::begin;
 pub use removal::{OtherEnd, remove_link};
 pub use route::{NextHop, RouteEntry, add_route};
 pub use settle::Settled;
