@@ -16,6 +16,7 @@ mod decode;
 mod error;
 mod link;
 mod mac;
+mod neighbour;
 mod netlink;
 mod netns;
 pub mod nft;
@@ -34,6 +35,7 @@ pub use link::{
     set_promiscuous, set_state, set_vlan_filtering,
 };
 pub use mac::Mac;
+pub use neighbour::delete_neighbour;
 pub use netlink::{Netlink, Operation};
 pub use netns::{Entered, Netns};
 pub use nix::errno::Errno;

@@ -3,7 +3,9 @@
 //! `RTM_DELLINK` takes some 20 ms, and all but the first is spent after the link
 //! is gone: the caller sits out an RCU barrier before `send` returns. So a child
 //! process makes the request, and the caller goes on when the kernel announces
-//! that the link is gone, after which nothing can fail any more.
+//! that the link is gone, after which nothing can fail any more. Guards of the link
+//! are taken away then: that takes as long to be forgotten, and the child, which has
+//! the connection too, waits for both.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -17,7 +19,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::decode::{self, u32_at};
 use crate::netlink::{ACK, REQUEST, encode};
 use crate::raw::fork_child;
-use crate::{Netlink, Netns, Result, delete_link};
+use crate::{Netlink, Netns, Result, delete_link, nft};
 
 /// `RTNLGRP_LINK`, `RTM_DELLINK` (linux/rtnetlink.h).
 const GROUP_LINK: u32 = 1;
@@ -37,15 +39,21 @@ pub struct OtherEnd<'a> {
 /// deleted by the caller itself, which also finds out why it could not be.
 ///
 /// Where there is an `other_end`, its end is waited for: a container's namespace
-/// announces little, while on the host everybody hears of every link.
+/// announces little, while on the host everybody hears of every link. Its `guards`
+/// stay until it is gone.
 ///
 /// # Errors
 /// [`Error::Refused`](crate::Error::Refused). A link that is gone already is none.
-pub fn remove_link(index: u32, other_end: Option<OtherEnd<'_>>) -> Result<()> {
+pub fn remove_link(
+    index: u32,
+    other_end: Option<OtherEnd<'_>>,
+    guards: Option<nft::Release>,
+) -> Result<()> {
     match remove_by_child(index, other_end) {
-        Ok(true) => Ok(()),
-        Ok(false) | Err(_) => Netlink::open()?.apply(&[delete_link(index)]),
+        Ok(true) => {}
+        Ok(false) | Err(_) => Netlink::open()?.apply(&[delete_link(index)])?,
     }
+    guards.map_or(Ok(()), nft::Release::commit)
 }
 
 /// Returns whether the link's end was announced.

@@ -3,7 +3,7 @@
 //! or not the container's namespace is still there.
 
 use cni::Request;
-use kernel::{Netlink, Netns, OtherEnd, VethPair};
+use kernel::{Link, Netlink, Netns, OtherEnd, VethPair, nft};
 
 use crate::attachment::Identity;
 use crate::container::Inside;
@@ -47,14 +47,16 @@ fn remove_leftover(host: &mut Netlink, identity: &Identity) -> Result<()> {
 
 fn remove_host_end(identity: &Identity) -> kernel::Result<()> {
     match Netlink::open()?.link(&identity.host_link)? {
-        Some(link) if !identity.is_anothers(&link) => kernel::remove_link(link.index, None),
+        Some(link) if !identity.is_anothers(&link) => kernel::remove_link(link.index, None, None),
         _ => Ok(()),
     }
 }
 
-/// Removes the cable of an attachment: by the host's end, which its name finds.
-/// One that another implementation laid is found from inside.
-pub(crate) fn remove(request: &Request) -> Result<()> {
+/// Removes the cable of an attachment: by the host's end, which its name finds, and
+/// which is returned as it was. One that another implementation laid is found from
+/// inside. The `guards` that the host's end has as a bridge's port go after it, also
+/// when it is gone already.
+pub(crate) fn remove(request: &Request, guards: Option<nft::Release>) -> Result<Option<Link>> {
     let identity = Identity::of(request);
     let mut host = Netlink::open()?;
     match host.link(&identity.host_link)? {
@@ -65,12 +67,14 @@ pub(crate) fn remove(request: &Request) -> Result<()> {
                 .and_then(|path| Netns::open(path).ok());
             let other_end = netns.as_ref().zip(link.lower);
             let other_end = other_end.map(|(netns, index)| OtherEnd { netns, index });
-            return removal::remove(request, link.index, other_end);
+            removal::remove(request, link.index, other_end, guards)?;
+            return Ok(Some(link));
         }
         _ => {}
     }
-    match Inside::open_if_there(request, &identity)? {
-        Some(mut inside) => inside.remove(),
-        None => Ok(()),
+    guards.map_or(Ok(()), nft::Release::commit)?;
+    if let Some(mut inside) = Inside::open_if_there(request, &identity)? {
+        inside.remove()?;
     }
+    Ok(None)
 }

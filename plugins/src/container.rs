@@ -228,7 +228,7 @@ impl<'a> Inside<'a> {
             return Ok(());
         }
         let _inside = self.netns.enter()?;
-        removal::remove(self.request, link.index, None)
+        removal::remove(self.request, link.index, None, None)
     }
 
     /// Whether a veth's other end, on the host, was made for another attachment.

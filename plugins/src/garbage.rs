@@ -12,10 +12,12 @@ use crate::attachment::{Identity, MARK};
 
 /// Which attachments of a network have ended without a DEL.
 pub(crate) struct Stale {
-    /// How the marks of the network's attachments begin.
     network: String,
-    /// The marks of those that are valid.
+    /// How the marks of the network's attachments begin.
+    begin: String,
+    /// The marks of those that are valid, and the names of their ports.
     valid: HashSet<String>,
+    valid_ports: HashSet<String>,
     /// How the marks of valid containers begin whose interfaces are not named.
     valid_containers: Vec<String>,
 }
@@ -42,8 +44,10 @@ impl Stale {
         };
         let network = &request.config.name;
         let mut stale = Stale {
-            network: format!("{MARK} {network} "),
+            network: network.clone(),
+            begin: format!("{MARK} {network} "),
             valid: HashSet::new(),
+            valid_ports: HashSet::new(),
             valid_containers: Vec::new(),
         };
         for attachment in attachments {
@@ -55,6 +59,7 @@ impl Stale {
                 ifname => {
                     let identity = Identity::new(network, container, ifname);
                     stale.valid.insert(identity.alias);
+                    stale.valid_ports.insert(identity.host_link);
                 }
             }
         }
@@ -67,7 +72,26 @@ impl Stale {
             let mut containers = self.valid_containers.iter();
             self.valid.contains(mark) || containers.any(|begin| mark.starts_with(begin))
         };
-        mark.starts_with(&self.network) && !is_valid(mark)
+        mark.starts_with(&self.begin) && !is_valid(mark)
+    }
+
+    /// As [`Stale::has`], for what is known by the name of the host's link, with a mark
+    /// that may be cut off.
+    pub(crate) fn has_port(&self, port: &str, mark: &str) -> bool {
+        let of_valid = |begin: &String| mark.starts_with(begin) || begin.starts_with(mark);
+        mark.starts_with(&self.begin)
+            && !self.valid_ports.contains(port)
+            && !self.valid_containers.iter().any(of_valid)
+    }
+
+    /// Whether the network has no valid attachment at all.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.valid.is_empty() && self.valid_containers.is_empty()
+    }
+
+    /// The network's name.
+    pub(crate) fn network(&self) -> &str {
+        &self.network
     }
 
     /// Removes their links on the host.
@@ -125,8 +149,14 @@ mod tests {
     fn marks_that_were_cut_off_are_those_of_valid_attachments_all_the_same() {
         let long = "x".repeat(300);
         let mark = Identity::new("net", &long, "eth0").alias;
-        let stale = stale(json!([{"containerID": long, "ifname": "eth0"}])).unwrap();
-        assert!(!stale.has(&mark));
+        let port = Identity::new("net", &long, "eth0").host_link;
+        let by_name = stale(json!([{"containerID": long, "ifname": "eth0"}])).unwrap();
+        assert!(!by_name.has(&mark));
+        assert!(!by_name.has_port(&port, &mark[..100]));
+        assert!(by_name.has_port("veth0", &mark[..100]));
+        let whole = stale(json!([{"containerID": long}])).unwrap();
+        assert!(!whole.has_port(&port, &mark[..100]));
+        assert!(whole.has_port(&port, "slash24 net other eth0"));
     }
 
     #[test]

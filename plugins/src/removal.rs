@@ -1,7 +1,7 @@
 //! Removing an attachment's link.
 
 use cni::Request;
-use kernel::{Netlink, OtherEnd, delete_link};
+use kernel::{Netlink, OtherEnd, delete_link, nft};
 use serde::Deserialize;
 
 use crate::Result;
@@ -18,12 +18,19 @@ impl Default for Keys {
     }
 }
 
-/// Removes a link of the thread's namespace; returns when it is gone, or with
-/// `"asyncDelete": false` when the kernel has forgotten it.
-pub(crate) fn remove(request: &Request, link: u32, other_end: Option<OtherEnd<'_>>) -> Result<()> {
+/// Removes a link of the thread's namespace, and then the guards that it has as a
+/// bridge's port; returns when they are gone, or with `"asyncDelete": false` when the
+/// kernel has forgotten them.
+pub(crate) fn remove(
+    request: &Request,
+    link: u32,
+    other_end: Option<OtherEnd<'_>>,
+    guards: Option<nft::Release>,
+) -> Result<()> {
     let keys: Keys = request.config.read()?;
-    match keys.async_delete {
-        true => Ok(kernel::remove_link(link, other_end)?),
-        false => Ok(Netlink::open()?.apply(&[delete_link(link)])?),
+    if keys.async_delete {
+        return Ok(kernel::remove_link(link, other_end, guards)?);
     }
+    Netlink::open()?.apply(&[delete_link(link)])?;
+    Ok(guards.map_or(Ok(()), nft::Release::commit)?)
 }

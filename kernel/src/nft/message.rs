@@ -1,13 +1,21 @@
 //! nftables' messages (linux/netfilter/nf_tables.h), as far as they are needed.
 
-use std::net::IpAddr;
+use super::expression::Expression;
+use crate::decode::{attributes, text};
 
 /// `NFNL_SUBSYS_NFTABLES`, and the messages of its subsystem.
 const SUBSYSTEM: u16 = 10;
 const NEW_TABLE: u16 = 0;
 const NEW_CHAIN: u16 = 3;
 const GET_CHAIN: u16 = 4;
+const DELETE_CHAIN: u16 = 5;
 const NEW_RULE: u16 = 6;
+const GET_RULE: u16 = 7;
+const DELETE_RULE: u16 = 8;
+const NEW_SET: u16 = 9;
+const NEW_ELEMENTS: u16 = 12;
+const GET_ELEMENTS: u16 = 13;
+const DELETE_ELEMENTS: u16 = 14;
 /// `NFNL_MSG_BATCH_BEGIN`, `NFNL_MSG_BATCH_END`: what lies between is carried out
 /// as a whole or not at all.
 const BATCH_BEGIN: u16 = 0x10;
@@ -18,20 +26,54 @@ const ACK: u16 = 0x04;
 const EXCLUSIVE: u16 = 0x200;
 const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
-/// `NFPROTO_UNSPEC`, `NFPROTO_INET`.
+const DUMP: u16 = 0x300;
+/// `NFPROTO_UNSPEC`.
 const UNSPECIFIED: u8 = 0;
-const INET: u8 = 1;
-/// `NFPROTO_IPV4`, `NFPROTO_IPV6`, as `meta nfproto` yields them.
-const IPV4: u8 = 2;
-const IPV6: u8 = 10;
-/// The verdict register, and a 16-byte one for data.
-const VERDICT: u32 = 0;
-const DATA: u32 = 1;
 const NESTED: u16 = 0x8000;
+/// The length of `struct nfgenmsg` (linux/netfilter/nfnetlink.h).
+pub(super) const NFGENMSG: usize = 4;
+
+/// Which packets a table sees (`NFPROTO_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    /// Those of IPv4 and of IPv6.
+    Inet = 1,
+    /// Frames that bridges forward.
+    Bridge = 7,
+}
+
+/// A chain that packets come to by themselves.
+pub(super) struct Hook {
+    /// What it does: `nat`, `filter`.
+    pub(super) kind: &'static str,
+    /// Where packets pass it (`NF_INET_*`, `NF_BR_*`).
+    pub(super) number: u32,
+    /// Before (lower) and after which others.
+    pub(super) priority: i32,
+}
+
+/// A set of keys.
+pub(super) struct Set<'a> {
+    pub(super) name: &'a str,
+    /// Its number in the batch.
+    pub(super) id: u32,
+    /// What nft takes the keys for; concatenations have six bits a part.
+    pub(super) key_type: u32,
+    /// The length of a key in bytes.
+    pub(super) key_length: u32,
+}
+
+/// An element of a set.
+pub(super) struct Element {
+    pub(super) key: Vec<u8>,
+    /// What `nft list` shows beside it; empty is none.
+    pub(super) comment: String,
+}
 
 /// Messages that the kernel carries out together.
 pub(super) struct Batch {
     bytes: Vec<u8>,
+    family: Family,
     sequence: u32,
     /// Where the last message that wants an answer begins.
     last: usize,
@@ -39,13 +81,8 @@ pub(super) struct Batch {
 }
 
 /// The question whether a chain is there; the answer is the chain, or `ENOENT`.
-pub(super) fn ask_for_chain(table: &str, chain: &str) -> Batch {
-    let mut batch = Batch {
-        bytes: Vec::with_capacity(128),
-        sequence: 0,
-        last: 0,
-        is_transaction: false,
-    };
+pub(super) fn ask_for_chain(family: Family, table: &str, chain: &str) -> Batch {
+    let mut batch = Batch::question(family);
     batch.message(GET_CHAIN, REQUEST, |m| {
         attribute_text(m, 1, table);
         attribute_text(m, 3, chain);
@@ -53,10 +90,48 @@ pub(super) fn ask_for_chain(table: &str, chain: &str) -> Batch {
     batch
 }
 
+/// The question for all chains of a family.
+pub(super) fn ask_for_chains(family: Family) -> Batch {
+    let mut batch = Batch::question(family);
+    batch.message(GET_CHAIN, REQUEST | DUMP, |_| {});
+    batch
+}
+
+/// The question for the rules of a chain.
+pub(super) fn ask_for_rules(family: Family, table: &str, chain: &str) -> Batch {
+    let mut batch = Batch::question(family);
+    batch.message(GET_RULE, REQUEST | DUMP, |m| {
+        attribute_text(m, 1, table);
+        attribute_text(m, 2, chain);
+    });
+    batch
+}
+
+/// The question for one element of a set, or for all.
+pub(super) fn ask_for_elements(
+    family: Family,
+    table: &str,
+    set: &str,
+    element: Option<&Element>,
+) -> Batch {
+    let mut batch = Batch::question(family);
+    let flags = if element.is_none() { DUMP } else { 0 };
+    batch.message(GET_ELEMENTS, REQUEST | flags, |m| {
+        attribute_text(m, 1, table);
+        attribute_text(m, 2, set);
+        if let Some(element) = element {
+            put_elements(m, std::slice::from_ref(element));
+        }
+    });
+    batch
+}
+
 impl Batch {
-    pub(super) fn new() -> Self {
+    /// Changes that are carried out as a whole or not at all.
+    pub(super) fn new(family: Family) -> Self {
         let mut batch = Batch {
             bytes: Vec::with_capacity(2048),
+            family,
             sequence: 0,
             last: 0,
             is_transaction: true,
@@ -65,24 +140,31 @@ impl Batch {
         batch
     }
 
+    fn question(family: Family) -> Self {
+        Batch {
+            bytes: Vec::with_capacity(128),
+            family,
+            sequence: 0,
+            last: 0,
+            is_transaction: false,
+        }
+    }
+
     /// A table, new or there already.
     pub(super) fn table(&mut self, name: &str) {
         self.message(NEW_TABLE, REQUEST | CREATE, |m| attribute_text(m, 1, name));
     }
 
-    /// A chain, new or there already, that new connections pass when they leave
-    /// (`type nat hook postrouting priority srcnat`).
-    pub(super) fn source_nat_chain(&mut self, table: &str, name: &str) {
-        const POSTROUTING: u32 = 4;
-        const PRIORITY_SRCNAT: u32 = 100;
+    /// A chain, new or there already, that packets come to by themselves.
+    pub(super) fn base_chain(&mut self, table: &str, name: &str, hook: &Hook) {
         self.message(NEW_CHAIN, REQUEST | CREATE, |m| {
             attribute_text(m, 1, table);
             attribute_text(m, 3, name);
-            nested(m, 4, |hook| {
-                attribute(hook, 1, &POSTROUTING.to_be_bytes());
-                attribute(hook, 2, &PRIORITY_SRCNAT.to_be_bytes());
+            nested(m, 4, |attributes| {
+                attribute(attributes, 1, &hook.number.to_be_bytes());
+                attribute(attributes, 2, &hook.priority.to_be_bytes());
             });
-            attribute_text(m, 7, "nat");
+            attribute_text(m, 7, hook.kind);
         });
     }
 
@@ -110,6 +192,67 @@ impl Batch {
         });
     }
 
+    /// Deletes a rule by the number that the kernel gave it.
+    pub(super) fn delete_rule(&mut self, table: &str, chain: &str, handle: u64) {
+        self.message(DELETE_RULE, REQUEST, |m| {
+            attribute_text(m, 1, table);
+            attribute_text(m, 2, chain);
+            attribute(m, 3, &handle.to_be_bytes());
+        });
+    }
+
+    /// Deletes a chain with its rules.
+    pub(super) fn delete_chain(&mut self, table: &str, name: &str) {
+        self.message(DELETE_RULE, REQUEST, |m| {
+            attribute_text(m, 1, table);
+            attribute_text(m, 2, name);
+        });
+        self.message(DELETE_CHAIN, REQUEST, |m| {
+            attribute_text(m, 1, table);
+            attribute_text(m, 3, name);
+        });
+    }
+
+    /// A set that must not be there yet.
+    pub(super) fn new_set(&mut self, table: &str, set: &Set<'_>) {
+        self.message(NEW_SET, REQUEST | CREATE | EXCLUSIVE, |m| {
+            attribute_text(m, 1, table);
+            attribute_text(m, 2, set.name);
+            attribute(m, 3, &0_u32.to_be_bytes());
+            attribute(m, 4, &set.key_type.to_be_bytes());
+            attribute(m, 5, &set.key_length.to_be_bytes());
+            attribute(m, 10, &set.id.to_be_bytes());
+        });
+    }
+
+    /// Puts elements into a set.
+    pub(super) fn add_elements(&mut self, table: &str, set: &str, elements: &[Element]) {
+        self.change_elements(NEW_ELEMENTS, CREATE, table, set, elements);
+    }
+
+    /// Takes elements out of a set, all of which must be there.
+    pub(super) fn delete_elements(&mut self, table: &str, set: &str, elements: &[Element]) {
+        self.change_elements(DELETE_ELEMENTS, 0, table, set, elements);
+    }
+
+    fn change_elements(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        table: &str,
+        set: &str,
+        elements: &[Element],
+    ) {
+        // An attribute is 64 KiB at most, an element here some 300 bytes.
+        for elements in elements.chunks(128) {
+            self.message(kind, REQUEST | flags, |m| {
+                attribute_text(m, 1, table);
+                attribute_text(m, 2, set);
+                put_elements(m, elements);
+            });
+        }
+    }
+
     /// The bytes to send, and the number of the message that is answered last.
     pub(super) fn finish(mut self) -> (Vec<u8>, u32) {
         let flags = self.last + 6;
@@ -130,13 +273,14 @@ impl Batch {
     fn message(&mut self, kind: u16, flags: u16, body: impl FnOnce(&mut Vec<u8>)) {
         self.sequence += 1;
         self.last = self.bytes.len();
+        let family = self.family as u8;
         put(
             &mut self.bytes,
             SUBSYSTEM << 8 | kind,
             flags,
             self.sequence,
             |m| {
-                m.extend([INET, 0, 0, 0]);
+                m.extend([family, 0, 0, 0]);
                 body(m);
             },
         );
@@ -157,127 +301,56 @@ fn put(bytes: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, body: impl FnO
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
-fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(super) fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     bytes.extend((value.len() as u16 + 4).to_ne_bytes());
     bytes.extend(kind.to_ne_bytes());
     bytes.extend(value);
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
-fn attribute_text(bytes: &mut Vec<u8>, kind: u16, text: &str) {
+pub(super) fn attribute_text(bytes: &mut Vec<u8>, kind: u16, text: &str) {
     attribute(bytes, kind, &[text.as_bytes(), &[0]].concat());
 }
 
-fn nested(bytes: &mut Vec<u8>, kind: u16, body: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn nested(bytes: &mut Vec<u8>, kind: u16, body: impl FnOnce(&mut Vec<u8>)) {
     let mut inner = Vec::new();
     body(&mut inner);
     attribute(bytes, NESTED | kind, &inner);
 }
 
-/// What becomes of a packet.
-pub(super) enum Verdict<'a> {
-    /// It goes back to the chain that it came from.
-    Return,
-    /// It goes through another chain.
-    Jump(&'a str),
-}
-
-/// A step of a rule.
-pub(super) struct Expression {
-    name: &'static str,
-    data: Vec<u8>,
-}
-
-impl Expression {
-    fn new(name: &'static str, body: impl FnOnce(&mut Vec<u8>)) -> Self {
-        let mut data = Vec::new();
-        body(&mut data);
-        Expression { name, data }
-    }
-
-    /// Goes on with packets of the family of `ip`: what a table of both families
-    /// must ask before it looks into a header.
-    pub(super) fn is_family(ip: IpAddr) -> Vec<Self> {
-        const NFPROTO: u32 = 15;
-        let load = Expression::new("meta", |m| {
-            attribute(m, 1, &DATA.to_be_bytes());
-            attribute(m, 2, &NFPROTO.to_be_bytes());
-        });
-        let family = if ip.is_ipv4() { IPV4 } else { IPV6 };
-        vec![load, Expression::equals(&[family])]
-    }
-
-    /// Goes on with packets that come from a subnet.
-    pub(super) fn source_in(subnet: (IpAddr, u8)) -> Vec<Self> {
-        let offset = if subnet.0.is_ipv4() { 12 } else { 8 };
-        Expression::address_in(subnet, offset)
-    }
-
-    /// Goes on with packets that go to a subnet.
-    pub(super) fn destination_in(subnet: (IpAddr, u8)) -> Vec<Self> {
-        let offset = if subnet.0.is_ipv4() { 16 } else { 24 };
-        Expression::address_in(subnet, offset)
-    }
-
-    fn address_in((ip, prefix): (IpAddr, u8), offset: u32) -> Vec<Self> {
-        const NETWORK_HEADER: u32 = 1;
-        let network = match ip {
-            IpAddr::V4(ip) => ip.octets().to_vec(),
-            IpAddr::V6(ip) => ip.octets().to_vec(),
-        };
-        let length = network.len() as u32;
-        let bits = |byte: usize| u32::from(prefix).saturating_sub(8 * byte as u32).min(8);
-        let mask: Vec<u8> = (0..network.len())
-            .map(|byte| !(0xff_u32 >> bits(byte)) as u8)
-            .collect();
-        let load = Expression::new("payload", |m| {
-            attribute(m, 1, &DATA.to_be_bytes());
-            attribute(m, 2, &NETWORK_HEADER.to_be_bytes());
-            attribute(m, 3, &offset.to_be_bytes());
-            attribute(m, 4, &length.to_be_bytes());
-        });
-        let cut = Expression::new("bitwise", |m| {
-            attribute(m, 1, &DATA.to_be_bytes());
-            attribute(m, 2, &DATA.to_be_bytes());
-            attribute(m, 3, &length.to_be_bytes());
-            nested(m, 4, |value| attribute(value, 1, &mask));
-            nested(m, 5, |value| attribute(value, 1, &vec![0; network.len()]));
-        });
-        vec![load, cut, Expression::equals(&network)]
-    }
-
-    fn equals(value: &[u8]) -> Self {
-        const EQUAL: u32 = 0;
-        Expression::new("cmp", |m| {
-            attribute(m, 1, &DATA.to_be_bytes());
-            attribute(m, 2, &EQUAL.to_be_bytes());
-            nested(m, 3, |data| attribute(data, 1, value));
-        })
-    }
-
-    /// Ends the rule.
-    pub(super) fn verdict(verdict: Verdict<'_>) -> Self {
-        const RETURN: i32 = -5;
-        const JUMP: i32 = -3;
-        let (code, chain) = match verdict {
-            Verdict::Return => (RETURN, None),
-            Verdict::Jump(chain) => (JUMP, Some(chain)),
-        };
-        Expression::new("immediate", |m| {
-            attribute(m, 1, &VERDICT.to_be_bytes());
-            nested(m, 2, |data| {
-                nested(data, 2, |verdict| {
-                    attribute(verdict, 1, &code.to_be_bytes());
-                    if let Some(chain) = chain {
-                        attribute_text(verdict, 2, chain);
-                    }
-                });
+fn put_elements(bytes: &mut Vec<u8>, elements: &[Element]) {
+    nested(bytes, 3, |list| {
+        for element in elements {
+            nested(list, 1, |m| {
+                nested(m, 1, |key| attribute(key, 1, &element.key));
+                if !element.comment.is_empty() {
+                    attribute(m, 6, &comment(&element.comment));
+                }
             });
-        })
-    }
+        }
+    });
+}
 
-    /// Gives the packet the host's address on the link that it leaves by.
-    pub(super) fn masquerade() -> Self {
-        Expression::new("masq", |_| {})
-    }
+/// A comment as nft writes it into an element's user data: kind 0, its length, and
+/// text that ends with a NUL.
+fn comment(text: &str) -> Vec<u8> {
+    const LONGEST: usize = 250;
+    let text = &text.as_bytes()[..text.floor_char_boundary(LONGEST)];
+    [&[0, text.len() as u8 + 1], text, &[0]].concat()
+}
+
+/// The elements in an answer: their keys and comments.
+pub(super) fn elements(payload: &[u8]) -> Vec<Element> {
+    let of = |bytes, wanted| attributes(bytes).find(|(kind, _)| *kind == wanted);
+    let list = of(payload.get(NFGENMSG..).unwrap_or_default(), 3);
+    let list = list.into_iter().flat_map(|(_, list)| attributes(list));
+    let element = |(_, element)| {
+        let (_, key) = of(element, 1)?;
+        let comment = of(element, 6).and_then(|(_, data)| data.get(2..));
+        Some(Element {
+            key: of(key, 1)?.1.to_vec(),
+            comment: comment.map(text).unwrap_or_default(),
+        })
+    };
+    list.filter_map(element).collect()
 }

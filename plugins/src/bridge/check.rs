@@ -5,7 +5,7 @@ use cni::{Attachment, Request};
 use kernel::{Link, Netlink, nft};
 
 use super::keys::Keys;
-use super::{device, port};
+use super::{device, port, spoof};
 use crate::Result;
 use crate::attachment::Identity;
 use crate::check::{self, State, differs, same};
@@ -39,9 +39,12 @@ pub(super) fn attachment(request: &Request) -> Result<()> {
         true => State::Any,
         false => State::Up,
     };
-    check::container(inside.netlink(), &result, &interface, "veth", state)?;
+    let link = check::container(inside.netlink(), &result, &interface, "veth", state)?;
     match is_own {
-        true => check_rules(request, &keys, &result),
+        true => {
+            spoof::check(&keys, &identity, link.mac)?;
+            check_rules(request, &keys, &result)
+        }
         // The reference made it, with rules of its own.
         false => Ok(()),
     }

@@ -141,7 +141,7 @@ fn remove_if_unused(name: &str) -> kernel::Result<()> {
         return Ok(());
     };
     match host.ports(bridge.index)?.is_empty() {
-        true => kernel::remove_link(bridge.index, None),
+        true => kernel::remove_link(bridge.index, None, None),
         false => Ok(()),
     }
 }

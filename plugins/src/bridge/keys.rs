@@ -27,7 +27,7 @@ pub(super) struct Keys {
     preserve_default_vlan: bool,
     #[serde(skip)]
     pub(super) vlans: Vlans,
-    macspoofchk: bool,
+    pub(super) macspoofchk: bool,
     pub(super) enabledad: bool,
     disable_container_interface: bool,
     port_isolation: bool,
@@ -101,12 +101,6 @@ impl Keys {
         }
         if self.disable_container_interface && config.ipam_type().is_some() {
             return Err(Error::Exclusive("disableContainerInterface", "ipam"));
-        }
-        if self.macspoofchk {
-            return Err(Error::Unsupported {
-                key: "macspoofchk",
-                value: "true".into(),
-            });
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod device;
 mod gateway;
 mod keys;
 mod port;
+mod spoof;
 mod vlan;
 
 use cni::{Attachment, Call, Failure, Interface, Plugin, Request};
@@ -35,7 +36,7 @@ impl Plugin for Bridge {
     }
 
     fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
-        cable::remove(call.request)?;
+        remove(call.request)?;
         call.ipam_forward()
     }
 
@@ -45,7 +46,7 @@ impl Plugin for Bridge {
     }
 
     fn gc(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
-        garbage::collect(call, garbage::Stale::remove_links)
+        garbage::collect(call, collect)
     }
 
     fn status(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
@@ -85,6 +86,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     };
     cable::lay(&mut host, &pair, &identity, &mut undo)?;
     port::plug_in(&mut host, &keys, &bridge, &identity)?;
+    spoof::guard(&keys, &identity, mac, &mut undo)?;
     let mut plan = match ready {
         Some(plan) => plan,
         None => {
@@ -197,6 +199,50 @@ fn interface(name: &str, mac: Option<Mac>, mtu: Option<u32>) -> Interface {
         mac: mac.map(|mac| mac.to_string()).unwrap_or_default(),
         mtu,
         ..Interface::default()
+    }
+}
+
+fn remove(request: &Request) -> Result<()> {
+    let guards = spoof::release(request, &Identity::of(request))?;
+    let port = cable::remove(request, guards)?;
+    forget_neighbours(request, port.and_then(|port| port.controller))
+}
+
+/// Has the host forget which hardware address the container's addresses had, as far as
+/// the runtime says which those were: the next container that has one may have another.
+fn forget_neighbours(request: &Request, bridge: Option<u32>) -> Result<()> {
+    let Ok(Some(result)) = request.config.prev_result() else {
+        return Ok(());
+    };
+    // What cannot be read has not attached anything.
+    let Some(keys) = Keys::read(&request.config)
+        .ok()
+        .filter(|_| !result.ips.is_empty())
+    else {
+        return Ok(());
+    };
+    let mut host = Netlink::open()?;
+    let routing = match (keys.vlan_gateway(), bridge) {
+        (None, Some(bridge)) => Some(bridge),
+        (gateway, _) => {
+            let found = host.link(&gateway.unwrap_or(keys.bridge))?;
+            found.map(|link| link.index)
+        }
+    };
+    let forget = routing.into_iter().flat_map(|link| {
+        let ips = result.ips.iter().map(|ip| ip.address.ip());
+        ips.map(move |ip| kernel::delete_neighbour(link, ip))
+    });
+    Ok(host.apply(&forget.collect::<Vec<_>>())?)
+}
+
+/// GC of what is on the host. A network without any containers needs no masquerading.
+fn collect(stale: &garbage::Stale) -> Result<()> {
+    stale.remove_links()?;
+    spoof::collect(stale)?;
+    match stale.is_everything() {
+        true => Ok(nft::forget_network(stale.network())?),
+        false => Ok(()),
     }
 }
 

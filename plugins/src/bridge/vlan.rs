@@ -247,7 +247,7 @@ fn create_gateway(
 fn remove_if_alone(name: &str, bridge: u32) -> kernel::Result<()> {
     let mut host = Netlink::open()?;
     match (host.link(name)?, host.ports(bridge)?.len()) {
-        (Some(gateway), 0 | 1) => kernel::remove_link(gateway.index, None),
+        (Some(gateway), 0 | 1) => kernel::remove_link(gateway.index, None, None),
         _ => Ok(()),
     }
 }

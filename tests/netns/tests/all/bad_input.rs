@@ -277,12 +277,6 @@ const CASES: &[Case] = &[
         &["ipMasqBackend", "pf", "nftables"],
         |w| w.bridge(json!({"ipMasqBackend": "pf"})),
     ),
-    case(
-        "bridge/not-supported-macspoofchk",
-        2,
-        &["macspoofchk", "true"],
-        |w| w.bridge(json!({"macspoofchk": true})),
-    ),
     // Addresses.
     case("address/range-full", 100, &["10.1.2.2", "full"], |w| {
         w.bridge(json!({"name": "full", "bridge": "br1", "isGateway": false,

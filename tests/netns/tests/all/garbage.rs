@@ -132,9 +132,34 @@ fn empty_list() {
     for container in &containers {
         add(&config, container, "eth0");
     }
+    let chains = || {
+        let seen = look(&host);
+        let masquerades = |key: &&str| key.contains("inet slash24 masquerade-");
+        seen.keys()
+            .filter(masquerades)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let longer = bridge(
+        Family::V4,
+        json!({"name": "x-masquerade-n", "ipMasq": true, "isGateway": false}),
+    );
+    add(&longer, &containers[0], "eth1");
+    assert!(!chains().is_empty());
+    Call::new(&host, Plugins::Slash24, &longer)
+        .attach(&containers[0], "eth1")
+        .del()
+        .success();
     gc(&host, &config, &json!([])).execute().success();
     assert_eq!(marks(&host), Vec::<String>::new());
     only_the_network_remains(&before, &look(&host));
+    // Its masquerading has gone, and nobody else's.
+    let others = |chain: &String| chain.contains("masquerade-x-masquerade-n-10.1.2.0/24");
+    assert!(
+        chains().iter().all(others) && !chains().is_empty(),
+        "{:?}",
+        chains()
+    );
     // The containers are there still, and can be attached again.
     add(&config, &containers[7], "eth0");
     containers[7].ping("10.1.2.1");

@@ -26,6 +26,7 @@ mod ports;
 mod protocol;
 mod remains;
 mod runtimes;
+mod spoof;
 mod subject;
 mod vocabulary;
 
@@ -45,6 +46,7 @@ fn main() {
         bridge::trials(),
         masquerade::trials(),
         ports::trials(),
+        spoof::trials(),
         macvlan::trials(),
         leftovers::trials(),
         garbage::trials(),

@@ -29,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ours("ports/enabledad-waits-until-addresses-serve", detects),
         ours("ports/ipMasqBackend", masquerade_backends),
         ours("ports/check-tells-what-changed", check_tells),
+        ours("ports/del-has-the-host-forget-neighbours", del_forgets),
     ]
     .into_iter()
     .flatten()
@@ -380,4 +381,31 @@ fn check_tells() {
             assert!(message.contains(part), "{} in {error}", change.name);
         }
     }
+}
+
+/// The address goes to another container, which may have another hardware address.
+fn del_forgets() {
+    let host = Host::new("host");
+    let [stays, container, next] = ["stays", "c", "next"].map(|id| host.container(id));
+    let config = bridge(Family::Dual, json!({}));
+    add(&stays, &config);
+    let result = add(&container, &config);
+    for address in ["10.1.2.2", "10.1.2.3", "fd00:1:2::3"] {
+        host.ping(address);
+    }
+    let known = |address: &str| {
+        let neighbours = host.ip_json("neighbour show dev br0");
+        let mut neighbours = neighbours.as_array().into_iter().flatten();
+        neighbours.any(|one| one["dst"] == address && one["lladdr"].is_string())
+    };
+    assert!(known("10.1.2.3") && known("fd00:1:2::3"));
+    call(&container, &with_previous(&config, &result))
+        .del()
+        .success();
+    assert!(!known("10.1.2.3") && !known("fd00:1:2::3"));
+    assert!(known("10.1.2.2"));
+    let mut moved = bridge(Family::V4, json!({"mac": "0a:00:00:00:00:07"}));
+    moved["args"] = json!({"cni": {"ips": ["10.1.2.3"]}});
+    add(&next, &moved);
+    host.ping("10.1.2.3");
 }
