@@ -140,20 +140,28 @@ impl Netlink {
     /// # Errors
     /// [`Error::Refused`](crate::Error::Refused).
     pub fn addresses(&mut self, link: u32) -> Result<Vec<Address>> {
+        let mut addresses = self.list_addresses(link)?;
+        addresses.retain(|address| address.link == link);
+        Ok(addresses)
+    }
+
+    /// The addresses of all links.
+    ///
+    /// # Errors
+    /// [`Error::Refused`](crate::Error::Refused).
+    pub fn all_addresses(&mut self) -> Result<Vec<Address>> {
+        self.list_addresses(0)
+    }
+
+    fn list_addresses(&mut self, link: u32) -> Result<Vec<Address>> {
         let mut message = AddressMessage::default();
         message.header.index = link;
         let message = RouteNetlinkMessage::GetAddress(message);
         let mut addresses: Vec<Address> = Vec::new();
-        self.ask(
-            &message,
-            DUMP,
-            "list the addresses of a link",
-            |answer| match answer {
-                Answer::Begin => addresses.clear(),
-                Answer::Part(payload) => addresses.extend(Address::decode(payload)),
-            },
-        )?;
-        addresses.retain(|address| address.link == link);
+        self.ask(&message, DUMP, "list addresses", |answer| match answer {
+            Answer::Begin => addresses.clear(),
+            Answer::Part(payload) => addresses.extend(Address::decode(payload)),
+        })?;
         Ok(addresses)
     }
 }

@@ -14,6 +14,7 @@
 mod address;
 mod decode;
 mod error;
+mod fdb;
 mod link;
 mod mac;
 mod neighbour;
@@ -28,20 +29,22 @@ pub mod sysctl;
 
 pub use address::{add_address, add_address_if_unique};
 pub use error::Error;
+pub use fdb::{EVERYBODY, Forwarding, Remote, add_remote, delete_remote, pin_to_port};
 pub use link::{
-    BridgePort, Link, Macvlan, MacvlanMode, PortFlags, PortVlan, VethPair, add_port_vlans,
-    attach_port, bring_up, create_bridge, create_macvlan, create_veth, delete_link,
-    delete_port_vlan, generate_no_addresses, set_alias, set_mac, set_mtu, set_port_flags,
-    set_promiscuous, set_state, set_vlan_filtering,
+    BridgePort, Link, Macvlan, MacvlanMode, PortFlags, PortRole, PortVlan, Tunnel, VethPair, Vxlan,
+    add_port_vlans, attach_port, bring_up, create_bridge, create_macvlan, create_veth,
+    create_vxlan, delete_link, delete_port_vlan, generate_no_addresses, set_alias, set_mac,
+    set_mtu, set_port_flags, set_port_role, set_promiscuous, set_state, set_up_as,
+    set_vlan_filtering,
 };
 pub use mac::Mac;
-pub use neighbour::delete_neighbour;
+pub use neighbour::{Neighbour, delete_neighbour, set_neighbour};
 pub use netlink::{Netlink, Operation};
 pub use netns::{Entered, Netns};
 pub use nix::errno::Errno;
 pub use raw::begin;
 pub use removal::{OtherEnd, remove_link};
-pub use route::{NextHop, RouteEntry, add_route};
+pub use route::{NextHop, RouteEntry, add_onlink_route, add_route, delete_route};
 pub use settle::Settled;
 
 pub use address::{Address, delete_address};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// An Ethernet hardware address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {

@@ -12,6 +12,7 @@ use crate::{Error, Result};
 pub(crate) const REQUEST: u16 = 0x01;
 pub(crate) const ACK: u16 = 0x04;
 pub(crate) const DUMP: u16 = 0x300;
+pub(crate) const REPLACE: u16 = 0x100;
 pub(crate) const EXCLUSIVE: u16 = 0x200;
 pub(crate) const CREATE: u16 = 0x400;
 pub(crate) const APPEND: u16 = 0x800;
@@ -109,6 +110,20 @@ impl Netlink {
             Ok(index != last)
         })?;
         refused.map_or(Ok(()), Err)
+    }
+
+    /// As [`Netlink::apply`], for any number of operations: as many at a time as fit
+    /// into one message. Those after the part with a refusal are not asked for.
+    ///
+    /// # Errors
+    /// As [`Netlink::apply`].
+    pub fn apply_in_parts(&mut self, operations: &[Operation]) -> Result<()> {
+        /// Each has some 80 bytes, and a message at most the 200 KiB of a socket's
+        /// buffer.
+        const PART: usize = 1024;
+        operations
+            .chunks(PART)
+            .try_for_each(|part| self.apply(part))
     }
 
     /// Asks a question and hands every part of the answer to `each`; a list that

@@ -1,11 +1,13 @@
 //! Network namespaces.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::sched::{CloneFlags, setns};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::{Error, Result};
 
@@ -43,6 +45,53 @@ impl Netns {
                 path: path.to_owned(),
             }),
             false => Err(not("it is an ordinary file".into())),
+        }
+    }
+
+    /// Makes a namespace that lives on without a process, and binds it to `path`, a
+    /// file that is made, as `ip netns add` and runtimes do.
+    ///
+    /// # Errors
+    /// [`Error::NotNetns`] when the path cannot be had; [`Error::Socket`] when the
+    /// kernel makes no namespace.
+    pub fn create(path: &Path) -> Result<Self> {
+        let not = |why: String| Error::NotNetns {
+            path: path.to_owned(),
+            why,
+        };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| not(error.to_string()))?;
+        }
+        File::create(path).map_err(|error| not(error.to_string()))?;
+        let home = File::open(OWN)?;
+        unshare(CloneFlags::CLONE_NEWNET).map_err(io::Error::from)?;
+        let entered = Entered { home: &home };
+        let bind = MsFlags::MS_BIND;
+        mount(Some(OWN), path, None::<&str>, bind, None::<&str>)
+            .map_err(|errno| not(errno.desc().to_owned()))?;
+        let file = File::open(path).map_err(|error| not(error.to_string()))?;
+        drop(entered);
+        Ok(Netns {
+            file,
+            home,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Takes back [`Netns::create`]: the namespace ends, with the links in it, once
+    /// nobody has it open. A path that is gone already is no error.
+    ///
+    /// # Errors
+    /// [`Error::NotNetns`] when the path cannot be freed.
+    pub fn remove(path: &Path) -> Result<()> {
+        // EINVAL: nothing is mounted there; ENOENT: there is nothing at all.
+        let _ = umount2(path, MntFlags::MNT_DETACH);
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::NotNetns {
+                path: path.to_owned(),
+                why: error.to_string(),
+            }),
+            _ => Ok(()),
         }
     }
 

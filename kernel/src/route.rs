@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
-    RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
+    RouteProtocol, RouteScope, RouteType,
 };
+use nix::errno::Errno;
 
 use crate::address::{family, ip};
 use crate::decode::{attributes, u16_at, u32_at};
-use crate::netlink::{APPEND, Answer, CREATE, DUMP, EXCLUSIVE};
+use crate::netlink::{APPEND, Answer, CREATE, DUMP, EXCLUSIVE, REPLACE};
 use crate::{Netlink, Operation, Result};
 
 /// `RTA_*` (linux/rtnetlink.h) that are read.
@@ -180,6 +181,28 @@ pub fn add_route(route: &RouteEntry) -> Operation {
         flags,
         format!("add the route to {}{via}", route.dst),
     )
+}
+
+/// Adds a route, or replaces the one to the same destination, whose next hop is on
+/// the link although no address of the link says so: the other end of a tunnel.
+pub fn add_onlink_route(dst: IpNetwork, link: u32, gateway: IpAddr) -> Operation {
+    let mut message = RouteEntry::new(dst, link, Some(gateway)).message();
+    message.header.flags = RouteFlags::Onlink;
+    Operation::new(
+        RouteNetlinkMessage::NewRoute(message),
+        CREATE | REPLACE,
+        format!("add the route to {dst} via {gateway}"),
+    )
+}
+
+/// Deletes a route; one that is gone already is no error.
+pub fn delete_route(route: &RouteEntry) -> Operation {
+    Operation::new(
+        RouteNetlinkMessage::DelRoute(route.message()),
+        0,
+        format!("delete the route to {}", route.dst),
+    )
+    .tolerate(&[Errno::ESRCH])
 }
 
 impl Netlink {

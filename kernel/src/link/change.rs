@@ -33,6 +33,17 @@ pub fn generate_no_addresses(name: &str) -> Operation {
     .tolerate(WITHOUT_IPV6)
 }
 
+/// Sets a link up and writes on it what it is.
+pub fn set_up_as(index: u32, alias: &str) -> Operation {
+    let link = LinkUnspec::new_with_index(index)
+        .up()
+        .append_extra_attribute(LinkAttribute::IfAlias(alias.to_owned()));
+    set(
+        link.build(),
+        format!("set link number {index} up as \"{alias}\""),
+    )
+}
+
 /// Sets a link up or down.
 pub fn set_state(index: u32, up: bool) -> Operation {
     let link = LinkUnspec::new_with_index(index);

@@ -6,6 +6,7 @@ mod batch;
 mod change;
 mod create;
 mod port;
+mod vxlan;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
@@ -13,13 +14,14 @@ use nix::errno::Errno;
 
 pub use change::{
     bring_up, delete_link, generate_no_addresses, set_alias, set_mac, set_mtu, set_promiscuous,
-    set_state,
+    set_state, set_up_as,
 };
 pub use create::{Macvlan, MacvlanMode, VethPair, create_bridge, create_macvlan, create_veth};
 pub use port::{
-    BridgePort, PortFlags, PortVlan, add_port_vlans, attach_port, delete_port_vlan, set_port_flags,
-    set_vlan_filtering,
+    BridgePort, PortFlags, PortRole, PortVlan, add_port_vlans, attach_port, delete_port_vlan,
+    set_port_flags, set_port_role, set_vlan_filtering,
 };
+pub use vxlan::{Tunnel, Vxlan, create_vxlan};
 
 use crate::decode::{attributes, text, u16_at, u32_at};
 use crate::netlink::{Answer, DUMP};
@@ -91,6 +93,8 @@ pub struct Link {
     pub lower: Option<u32>,
     /// What somebody wrote on it.
     pub alias: String,
+    /// The segment of a VXLAN link.
+    pub tunnel: Option<Tunnel>,
     /// The group that it is in; 0 unless somebody put it into another.
     pub group: u32,
 }
@@ -128,6 +132,9 @@ impl Link {
                 IFLA_INFO_KIND => self.kind = text(value),
                 // The kind comes before its data.
                 IFLA_INFO_DATA if self.kind == "bridge" => self.read_bridge(value),
+                IFLA_INFO_DATA if self.kind == "vxlan" => {
+                    self.tunnel = Some(Tunnel::decode(value));
+                }
                 IFLA_INFO_SLAVE_DATA => self.read_port(value),
                 _ => {}
             }

@@ -66,6 +66,34 @@ pub fn set_port_flags(name: &str, flags: PortFlags) -> Operation {
     )
 }
 
+/// How a bridge treats a port that leads to other hosts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortRole {
+    /// Whether the bridge learns from frames that come in by it.
+    pub learning: bool,
+    /// Whether the bridge answers for neighbours that it knows, and sends questions
+    /// for them nowhere else (`IFLA_BRPORT_NEIGH_SUPPRESS`).
+    pub answers_for_neighbours: bool,
+    /// Whether frames for nobody in particular, or somebody unknown, leave by it.
+    pub floods: bool,
+}
+
+/// Sets how a bridge treats a port.
+pub fn set_port_role(index: u32, role: PortRole) -> Operation {
+    let message = LinkBridgePort::new(index)
+        .learning(role.learning)
+        .neigh_suppress(role.answers_for_neighbours)
+        .flood(role.floods)
+        .mcast_flood(role.floods)
+        .bcast_flood(role.floods)
+        .build();
+    Operation::new(
+        RouteNetlinkMessage::NewLink(message),
+        0,
+        format!("set how the bridge treats link number {index}"),
+    )
+}
+
 /// A VLAN that a bridge's port is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortVlan {
