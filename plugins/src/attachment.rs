@@ -84,7 +84,7 @@ impl Identity {
 
 /// Fowler–Noll–Vo 1a with 64 bits: the names must be the same in every version
 /// of this program, which the standard library's hashes do not promise.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
     })
@@ -97,16 +97,21 @@ pub(crate) fn mac_of_lease(lease: &Attachment, identity: &Identity) -> Mac {
     let own = || lease.ips.iter().filter(|ip| !ip.shared);
     let ips = || own().map(|ip| ip.address.ip());
     match ips().find(IpAddr::is_ipv4).or_else(|| ips().next()) {
-        Some(IpAddr::V4(ip)) => {
-            let [a, b, c, d] = ip.octets();
-            Mac([OF_LEASES[0], OF_LEASES[1], a, b, c, d])
-        }
-        Some(IpAddr::V6(ip)) => {
-            let [a, b, c, d, ..] = fnv1a(&ip.octets()).to_be_bytes();
-            Mac([OF_LEASES[0], OF_LEASES[1], a, b, c, d])
-        }
+        Some(ip) => mac_of_address(ip),
         None => identity.container_mac(),
     }
+}
+
+/// The hardware address of whoever is leased `ip` in the first place.
+pub(crate) fn mac_of_address(ip: IpAddr) -> Mac {
+    let [a, b, c, d] = match ip {
+        IpAddr::V4(ip) => ip.octets(),
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = fnv1a(&ip.octets()).to_be_bytes();
+            [a, b, c, d]
+        }
+    };
+    Mac([OF_LEASES[0], OF_LEASES[1], a, b, c, d])
 }
 
 #[derive(Default, Deserialize)]

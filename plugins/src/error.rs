@@ -127,6 +127,9 @@ pub enum Error {
         /// The kernel that brought it.
         since: &'static str,
     },
+    /// Something about a VXLAN network.
+    #[error(transparent)]
+    Vxlan(#[from] crate::vxlan::Fault),
     /// CHECK found a difference.
     #[error("{what}: expected {expected}, found {found}")]
     Differs {
@@ -148,6 +151,7 @@ impl From<Error> for Failure {
             Error::Protocol(error) => return error.into(),
             Error::Delegate(failure) => return failure,
             Error::Kernel(error) => return kernel_failure(&error),
+            Error::Vxlan(ref fault) => fault.code(),
             Error::Unsupported { .. } => code::UNSUPPORTED_FIELD,
             Error::BadKey { .. }
             | Error::Exclusive(..)

@@ -22,11 +22,13 @@ mod removal;
 mod routes;
 mod routing;
 mod undo;
+pub mod vxlan;
 
 pub use bridge::Bridge;
 pub use error::Error;
 pub use loopback::Loopback;
 pub use macvlan::Macvlan;
+pub use vxlan::Vxlan;
 
 /// A result of this crate.
 type Result<T> = std::result::Result<T, Error>;

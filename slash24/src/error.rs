@@ -14,6 +14,14 @@ pub(crate) enum Error {
     /// The side of the runtime failed.
     #[error(transparent)]
     Runtime(#[from] cni::Error),
+    /// A network could not be looked after.
+    #[error("network \"{network}\": {failure}")]
+    Network {
+        /// Its name.
+        network: String,
+        /// Why not.
+        failure: Box<Failure>,
+    },
     /// A file or directory could not be used.
     #[error("{}: {error}", .path.display())]
     Path {
@@ -57,6 +65,7 @@ impl From<Error> for Failure {
         match error {
             Error::Task(error) => error.into(),
             Error::Runtime(error) => error.into(),
+            Error::Network { ref failure, .. } => Failure::new(failure.code, error.to_string()),
             Error::Path { .. } => Failure::new(code::IO, error.to_string()),
             Error::NoSuchPlugin { .. } | Error::InTheWay(_) => {
                 Failure::new(code::INVALID_CONFIG, error.to_string())

@@ -6,6 +6,7 @@ use cni::{Plugin, Plugins};
 pub(crate) static PLUGINS: Plugins = &[
     &plugins::Bridge,
     &plugins::Macvlan,
+    &plugins::Vxlan,
     &plugins::Loopback,
     &ipam::HostLocal,
     &ipam::Static,

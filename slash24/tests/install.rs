@@ -10,7 +10,14 @@ use std::thread;
 
 use tempfile::TempDir;
 
-const PLUGINS: [&str; 5] = ["bridge", "host-local", "loopback", "macvlan", "static"];
+const PLUGINS: [&str; 6] = [
+    "bridge",
+    "host-local",
+    "loopback",
+    "macvlan",
+    "static",
+    "vxlan",
+];
 
 /// A CNI directory.
 struct Bin {

@@ -150,7 +150,7 @@ fn remove_if_unused(name: &str) -> kernel::Result<()> {
 /// container announces is heard. The kernel opens the port when it has noticed
 /// that the cable has a signal: since Linux 6.8 at the latest when it is asked
 /// about the link, before that in a work queue, some 100 µs later.
-pub(super) fn wait_for_port(host: &mut Netlink, name: &str) -> Result<()> {
+pub(crate) fn wait_for_port(host: &mut Netlink, name: &str) -> Result<()> {
     const TRIES: u32 = 20;
     const PAUSE: std::time::Duration = std::time::Duration::from_micros(100);
     for _ in 0..TRIES {

@@ -21,6 +21,7 @@ use crate::attachment::{Identity, requested_mac};
 use crate::container::Inside;
 use crate::undo::Undo;
 use crate::{Error, Result, cable, garbage, lease};
+pub(crate) use device::wait_for_port;
 use keys::Keys;
 
 /// The plugin.

@@ -12,6 +12,7 @@ mod install;
 mod output;
 mod tables;
 mod uninstall;
+mod vxlan;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,7 @@ enum Command {
     Check(check::Args),
     Install(install::Args),
     Uninstall(uninstall::Args),
+    Vxlan(vxlan::Args),
 }
 
 /// Runs what the command line asks for.
@@ -56,6 +58,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Install(args) => install::run(&args),
         Command::Uninstall(args) => uninstall::run(&args),
+        Command::Vxlan(args) => vxlan::run(args),
     }
 }
 

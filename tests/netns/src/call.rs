@@ -14,9 +14,10 @@ use serde_json::Value;
 use crate::{Container, Host, Namespace};
 
 /// The names under which the executable is a plugin or the command line.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 7] = [
     "bridge",
     "macvlan",
+    "vxlan",
     "loopback",
     "host-local",
     "static",

@@ -28,7 +28,14 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 const DIRECTORY: &str = "/run/opt/cni/bin";
-const NAMES: [&str; 5] = ["bridge", "macvlan", "loopback", "host-local", "static"];
+const NAMES: [&str; 6] = [
+    "bridge",
+    "macvlan",
+    "vxlan",
+    "loopback",
+    "host-local",
+    "static",
+];
 
 fn command(host: &Host, arguments: &[&str]) -> Outcome {
     Call::of(host, Plugins::Slash24, "slash24")
@@ -115,7 +122,7 @@ fn only_some() {
         &["install", "--only", "bridge,host-local", DIRECTORY],
     );
     let installed = NAMES.map(|name| metadata(&host, name).is_some());
-    assert_eq!(installed, [true, false, false, true, false]);
+    assert_eq!(installed, [true, false, false, false, true, false]);
     let outcome = command(&host, &["install", "--only", "bridge,brigde", DIRECTORY]);
     assert_ne!(outcome.code, Some(0));
     assert!(outcome.stderr.contains("brigde"), "{}", outcome.stderr);

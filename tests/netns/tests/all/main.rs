@@ -29,6 +29,7 @@ mod runtimes;
 mod spoof;
 mod subject;
 mod vocabulary;
+mod vxlan;
 
 use libtest_mimic::Arguments;
 
@@ -48,6 +49,7 @@ fn main() {
         ports::trials(),
         spoof::trials(),
         macvlan::trials(),
+        vxlan::trials(),
         leftovers::trials(),
         garbage::trials(),
         delegates::trials(),

@@ -1,0 +1,206 @@
+//! `vxlan`: a container on a private segment that spans hosts.
+//!
+//! As with `bridge`, the host's end of a veth pair becomes a port of a bridge; one
+//! more port of that bridge is a VXLAN device, which leads to the other hosts of the
+//! network. Both are made for the first container and removed after the last. Where
+//! the other hosts are follows from their places, an inventory, a multicast group or
+//! a routing daemon: nothing of ours runs in between.
+
+mod desired;
+mod fault;
+mod keys;
+mod lock;
+mod names;
+mod overlay;
+mod peers;
+mod segment;
+mod sync;
+mod underlay;
+
+use cni::{Attachment, Call, Config, Failure, Interface, Plugin, Request};
+use kernel::{Link, Mac, Netlink, PortFlags, VethPair};
+
+use crate::attachment::{Identity, requested_mac};
+use crate::container::Inside;
+use crate::undo::Undo;
+use crate::{Error, Result, bridge, cable, check, garbage, lease};
+pub use fault::Fault;
+use keys::Keys;
+use segment::Blueprint;
+pub use sync::{Change, Synced, sync};
+
+/// The plugin.
+pub struct Vxlan;
+
+impl Plugin for Vxlan {
+    fn name(&self) -> &'static str {
+        "vxlan"
+    }
+
+    fn add(&self, call: &Call<'_>) -> std::result::Result<Attachment, Failure> {
+        Ok(add(call)?)
+    }
+
+    fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
+        cable::remove(call.request, None)?;
+        if let Some((vni, keep)) = Keys::vni(&call.request.config)
+            && !keep
+        {
+            segment::leave(vni, &call.request.config.name)?;
+        }
+        call.ipam_forward()
+    }
+
+    fn check(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
+        check_links(call.request)?;
+        call.ipam_forward()
+    }
+
+    fn gc(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
+        garbage::collect(call, |stale| {
+            stale.remove_links()?;
+            match Keys::vni(&call.request.config) {
+                Some((vni, false)) => segment::leave(vni, &call.request.config.name),
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn status(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
+        status(&call.request.config)?;
+        call.ipam_forward()
+    }
+}
+
+fn add(call: &Call<'_>) -> Result<Attachment> {
+    let request = call.request;
+    let config = &request.config;
+    let keys = Keys::read(config)?;
+    let asked_mac = requested_mac(request)?;
+    let identity = Identity::of(request);
+    let mut inside = Inside::open(request, &identity)?;
+    let mut host = Netlink::open()?;
+    inside.make_room("veth")?;
+
+    let mut undo = Undo::default();
+    let early = lease::take_early(call, &mut undo)?;
+    let mac = asked_mac.unwrap_or_else(|| lease::mac(early.as_ref(), &identity));
+    let entered = segment::enter(&mut host, config, &keys, &mut undo)?;
+    let segment = entered.bridge.clone();
+    let mtu = mtu(&keys, &segment)?;
+    let pair = VethPair {
+        host_name: &identity.host_link,
+        host_mac: identity.host_mac(),
+        container_name: &request.ifname,
+        container_mac: mac,
+        container: inside.netns().descriptor(),
+        mtu: Some(mtu),
+    };
+    cable::lay(&mut host, &pair, &identity, &mut undo)?;
+    plug_in(&mut host, &keys, &segment, &identity)?;
+    // The container holds the network's devices from here on.
+    drop(entered);
+    let mut layer3 = match early {
+        Some(lease) => lease,
+        None => lease::take(call, &mut undo)?,
+    };
+    let link = inside.configure(&mut layer3)?;
+    bridge::wait_for_port(&mut host, &identity.host_link)?;
+    inside.announce(&link)?;
+    undo.keep();
+    let on_host = vec![
+        interface(&segment.name, segment.mac),
+        interface(&identity.host_link, Some(identity.host_mac())),
+    ];
+    Ok(lease::result(
+        request,
+        inside.netns(),
+        on_host,
+        &link,
+        layer3,
+    ))
+}
+
+/// The MTU of a container: what the network has, or less.
+fn mtu(keys: &Keys, segment: &Link) -> Result<u32> {
+    match keys.mtu {
+        Some(mtu) if mtu > segment.mtu => Err(Fault::Mtu {
+            mtu,
+            limit: segment.mtu,
+        }
+        .into()),
+        mtu => Ok(mtu.unwrap_or(segment.mtu)),
+    }
+}
+
+/// Makes the host's end of the cable a port of the network.
+fn plug_in(host: &mut Netlink, keys: &Keys, segment: &Link, identity: &Identity) -> Result<()> {
+    let name = &identity.host_link;
+    host.apply(&[
+        kernel::generate_no_addresses(name),
+        kernel::attach_port(&kernel::BridgePort {
+            name,
+            bridge: segment.index,
+            alias: &identity.alias,
+        }),
+    ])?;
+    let flags = keys.port_flags();
+    if flags != PortFlags::default() {
+        host.apply(&[kernel::set_port_flags(name, flags)])?;
+    }
+    Ok(())
+}
+
+/// The network and the attachment are as ADD left them, and the network knows the
+/// hosts that the inventory has by now.
+fn check_links(request: &Request) -> Result<()> {
+    let config = &request.config;
+    let keys = Keys::read(config)?;
+    let identity = Identity::of(request);
+    let mut inside = Inside::open(request, &identity)?;
+    let (result, interface) = check::expected(request)?;
+    let mut host = Netlink::open()?;
+    let blueprint = Blueprint::draw(&mut host, config, &keys)?;
+    let segment = segment::find(&mut host, &config.name, keys.vni)?;
+    let name = names::bridge(keys.vni);
+    let segment = segment.ok_or_else(|| check::differs("bridge", &name, "no link of that name"))?;
+    segment::compare(&mut host, &segment, &blueprint)?;
+    let what = format!("host's end {}", identity.host_link);
+    let port = host.link(&identity.host_link)?;
+    let port = port.ok_or_else(|| check::differs(&what, "a link on the host", "none"))?;
+    if port.controller != Some(segment.index) {
+        let expected = format!("a port of {name}");
+        return Err(check::differs(&what, &expected, "not one"));
+    }
+    check::container(
+        inside.netlink(),
+        &result,
+        &interface,
+        "veth",
+        check::State::Up,
+    )
+    .map(drop)
+}
+
+/// ADD can be served: the underlay is there and up, this host is among its peers,
+/// and nobody else has the VNI, its names or its UDP port.
+fn status(config: &Config) -> Result<()> {
+    let keys = Keys::read(config)?;
+    let mut host = Netlink::open()?;
+    let mut look = || {
+        let blueprint = Blueprint::draw(&mut host, config, &keys)?;
+        match segment::find(&mut host, &config.name, keys.vni)? {
+            Some(_) => Ok(()),
+            None => segment::could_be_built(&mut host, &blueprint),
+        }
+    };
+    look().map_err(|error| Error::NotAvailable(Box::new(error)))
+}
+
+fn interface(name: &str, mac: Option<Mac>) -> Interface {
+    Interface {
+        name: name.to_owned(),
+        mac: mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        ..Interface::default()
+    }
+}

@@ -1,0 +1,70 @@
+//! Names and hardware addresses of a VXLAN network. They follow from its VNI and
+//! from the hosts' addresses, so that every host knows those of all others, and
+//! what is left by a process that was killed is found again.
+
+use std::net::IpAddr;
+
+use kernel::Mac;
+
+use crate::attachment::fnv1a;
+
+/// The VXLAN device: `vx` and the VNI, at most ten letters.
+pub(super) fn device(vni: u32) -> String {
+    format!("vx{vni}")
+}
+
+/// The bridge that it and the containers are ports of.
+pub(super) fn bridge(vni: u32) -> String {
+    format!("vxbr{vni}")
+}
+
+/// What is written on the bridge of a network once it is complete.
+pub(super) fn mark(network: &str) -> String {
+    // Not how the marks of attachments begin: nobody must take it for one.
+    format!("slash24-vxlan {network}")
+}
+
+/// The hardware address of a host's tunnel end point.
+pub(super) fn tunnel_mac(underlay: IpAddr) -> Mac {
+    match underlay {
+        // Of containers the first two bytes are 0a:58.
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            Mac([0x0e, 0x58, a, b, c, d])
+        }
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = fnv1a(&ip.octets()).to_be_bytes();
+            Mac([0x0e, 0x59, a, b, c, d])
+        }
+    }
+}
+
+/// The hardware address of a network's bridge on a host. All of a network's
+/// bridges are on one segment, so it must not be the same on two hosts.
+pub(super) fn bridge_mac(vni: u32, underlay: IpAddr) -> Mac {
+    derived("bridge", &format!("{vni} {underlay}"))
+}
+
+fn derived(kind: &str, of: &str) -> Mac {
+    let [a, b, c, d, e, f, ..] =
+        fnv1a(format!("slash24-vxlan {kind} {of}").as_bytes()).to_be_bytes();
+    Mac::local([a, b, c, d, e, f])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_and_addresses_differ() {
+        assert_eq!(bridge(16_777_215), "vxbr16777215");
+        assert_eq!(device(5), "vx5");
+        let v4: IpAddr = "192.0.2.7".parse().unwrap();
+        let v6: IpAddr = "2001:db8::7".parse().unwrap();
+        assert_eq!(tunnel_mac(v4).to_string(), "0e:58:c0:00:02:07");
+        assert!(tunnel_mac(v6).is_unicast());
+        assert_ne!(tunnel_mac(v6), tunnel_mac(v4));
+        assert_ne!(bridge_mac(5, v4), bridge_mac(6, v4));
+        assert_ne!(bridge_mac(5, v4), bridge_mac(5, v6));
+    }
+}

@@ -1,0 +1,102 @@
+//! Bringing a network that is in use in line with its inventory: hosts that came or
+//! went become known to the kernel or are forgotten, and no attachment is touched.
+
+use std::fmt;
+
+use cni::Config;
+use kernel::{EVERYBODY, Netlink};
+
+use super::desired::Changes;
+use super::keys::Keys;
+use super::lock::Lock;
+use super::segment::{self, Blueprint};
+use crate::Result;
+
+/// What became of a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Synced {
+    /// Whether it has a container on this host; if not, there is nothing to do, as
+    /// the first container will find the inventory as it is then.
+    pub is_here: bool,
+    /// How many entries the kernel has, or should have, of other hosts.
+    pub entries: usize,
+    /// What was changed, or would be.
+    pub changes: Vec<Change>,
+}
+
+/// One entry that was added or deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Whether it was added.
+    pub is_added: bool,
+    /// What: a host, an address and its host, a neighbour.
+    pub what: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.is_added { '+' } else { '-' };
+        write!(f, "{sign} {}", self.what)
+    }
+}
+
+/// Brings a network in line with its inventory; with `dry_run`, says what would be
+/// changed.
+///
+/// # Errors
+/// The inventory cannot be read, this host is not in it, or the network was made
+/// with other keys, which a network in use cannot be given.
+pub fn sync(config: &Config, dry_run: bool) -> Result<Synced> {
+    let keys = Keys::read(config)?;
+    // Nobody makes or removes the devices meanwhile.
+    let _lock = Lock::alone(keys.vni)?;
+    let mut host = Netlink::open()?;
+    let Some(bridge) = segment::find(&mut host, &config.name, keys.vni)? else {
+        return Ok(Synced::default());
+    };
+    let blueprint = Blueprint::draw(&mut host, config, &keys)?;
+    let device = segment::compare_devices(&mut host, &bridge, &blueprint)?;
+    let desired = &blueprint.desired;
+    let mut synced = Synced {
+        is_here: true,
+        entries: desired.remotes.len() + desired.neighbours.len(),
+        changes: Vec::new(),
+    };
+    if !desired.is_ours() {
+        return Ok(synced);
+    }
+    let changes = Changes::of(&mut host, &bridge, &device, desired)?;
+    synced.changes = in_words(&changes);
+    if !dry_run {
+        let operations = changes.operations(bridge.index, device.index);
+        host.apply_in_parts(&operations)?;
+    }
+    Ok(synced)
+}
+
+fn in_words(changes: &Changes) -> Vec<Change> {
+    let change = |is_added, what| Change { is_added, what };
+    let remotes = [(false, &changes.remotes.0), (true, &changes.remotes.1)];
+    let remotes = remotes.into_iter().flat_map(|(is_added, list)| {
+        list.iter().map(move |remote| {
+            change(
+                is_added,
+                match remote.mac {
+                    EVERYBODY => format!("host {}", remote.host),
+                    mac => format!("{mac} on host {}", remote.host),
+                },
+            )
+        })
+    });
+    let neighbours = [
+        (false, &changes.neighbours.0),
+        (true, &changes.neighbours.1),
+    ];
+    let neighbours = neighbours.into_iter().flat_map(|(is_added, list)| {
+        let in_words = move |one: &kernel::Neighbour| {
+            change(is_added, format!("neighbour {} {}", one.ip, one.mac))
+        };
+        list.iter().map(in_words)
+    });
+    remotes.chain(neighbours).collect()
+}

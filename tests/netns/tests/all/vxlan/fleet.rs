@@ -1,0 +1,171 @@
+//! Hosts on one fabric, tenants on them, and what is seen in between.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use netns::{Call, Container, Fabric, Host, Namespace, Plugins};
+use serde_json::{Value, json};
+
+use crate::network::merge;
+
+/// Hosts in slots 1, 2, … of rack 1, with `eth0` in `192.0.2.0/24` and `2001:db8::/64`.
+pub(super) struct Fleet {
+    pub(super) fabric: Fabric,
+    pub(super) hosts: Vec<Host>,
+}
+
+impl Fleet {
+    pub(super) fn new(size: usize) -> Self {
+        let mut fleet = Self {
+            fabric: Fabric::new(),
+            hosts: Vec::new(),
+        };
+        for _ in 0..size {
+            fleet.grow();
+        }
+        fleet
+    }
+
+    /// One more host.
+    pub(super) fn grow(&mut self) {
+        let host = self.boot(self.hosts.len() + 1);
+        self.hosts.push(host);
+    }
+
+    fn boot(&self, slot: usize) -> Host {
+        let host = Host::new(&format!("r1-s{slot}"));
+        let addresses = [v4(slot), v6(slot)].map(|address| match address.contains(':') {
+            true => format!("{address}/64"),
+            false => format!("{address}/24"),
+        });
+        let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        self.fabric.join(&host, "eth0", &addresses);
+        let place = json!({"rack": 1, "slot": slot});
+        host.write("/etc/slash24/location.json", &place.to_string());
+        host
+    }
+}
+
+/// The address of the host in a slot.
+pub(super) fn v4(slot: usize) -> String {
+    format!("192.0.2.{slot}")
+}
+
+pub(super) fn v6(slot: usize) -> String {
+    format!("2001:db8::{slot}")
+}
+
+/// A tenant's network over hosts that are listed, with more keys. Its addresses are `10.9.0.0/16`,
+/// of which the host in slot 1 gives `10.9.1.2` to `10.9.1.9`, and `fd09::/64` alike.
+pub(super) fn tenant(name: &str, vni: u32, hosts: usize, keys: Value) -> Value {
+    let peers: Vec<String> = (1..=hosts).map(v4).collect();
+    let mut config = json!({
+        "cniVersion": "1.1.0",
+        "name": name,
+        "type": "vxlan",
+        "vni": vni,
+        "underlay": "eth0",
+        "peers": {"static": peers},
+        "ipam": {"type": "host-local", "ranges": [
+            [{"subnet": "10.9.0.0/16", "rangeStart": "10.9.{slot}.2", "rangeEnd": "10.9.{slot}.9"}],
+            [{"subnet": "fd09::/64", "rangeStart": "fd09::{slot}:2", "rangeEnd": "fd09::{slot}:9"}],
+        ]},
+    });
+    merge(&mut config, keys);
+    config
+}
+
+/// A container on a network.
+pub(super) fn attach<'h>(host: &'h Host, config: &Value, id: &str) -> Container<'h> {
+    let container = host.container(id);
+    add(config, &container);
+    container
+}
+
+pub(super) fn add(config: &Value, container: &Container<'_>) -> Value {
+    Call::new(container.host(), Plugins::Slash24, config)
+        .attach(container, "eth0")
+        .add()
+        .success()
+}
+
+pub(super) fn del(config: &Value, container: &Container<'_>) {
+    Call::new(container.host(), Plugins::Slash24, config)
+        .attach(container, "eth0")
+        .del()
+        .success();
+}
+
+/// Sends `size` bytes by TCP and returns how many arrived.
+pub(super) fn send(from: &Container<'_>, to: &Container<'_>, address: &str, size: usize) -> usize {
+    let address: IpAddr = address.parse().unwrap();
+    let listener = to.run(|| TcpListener::bind((address, 0)).unwrap());
+    let server = listener.local_addr().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            from.run(|| {
+                let patience = std::time::Duration::from_secs(5);
+                let mut stream = TcpStream::connect_timeout(&server, patience).unwrap();
+                stream.write_all(&vec![7; size]).unwrap();
+            });
+        });
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).unwrap();
+        received.len()
+    })
+}
+
+/// `tcpdump` on an interface of a place, ended with the value.
+pub(super) struct Capture {
+    tcpdump: Child,
+}
+
+impl Capture {
+    pub(super) fn start(place: &impl Namespace, interface: &str, filter: &str) -> Self {
+        let mut tcpdump = place.run(|| {
+            Command::new("tcpdump")
+                .args([
+                    "-n",
+                    "-e",
+                    "-l",
+                    "--immediate-mode",
+                    "-i",
+                    interface,
+                    filter,
+                ])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("the tests need tcpdump")
+        });
+        // It says so on standard error once it hears everything.
+        let mut said = BufReader::new(tcpdump.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("listening on") {
+            line.clear();
+            assert!(said.read_line(&mut line).unwrap() > 0, "tcpdump gave up");
+        }
+        Self { tcpdump }
+    }
+
+    /// What was seen.
+    pub(super) fn stop(mut self) -> String {
+        // What has been captured is on its way through a pipe.
+        thread::sleep(std::time::Duration::from_millis(50));
+        self.tcpdump.kill().unwrap();
+        let mut seen = String::new();
+        let mut output = self.tcpdump.stdout.take().unwrap();
+        output.read_to_string(&mut seen).unwrap();
+        seen
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.tcpdump.kill();
+        let _ = self.tcpdump.wait();
+    }
+}

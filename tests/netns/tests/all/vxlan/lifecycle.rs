@@ -1,0 +1,160 @@
+//! Devices come with the first container and go with the last.
+
+use std::thread;
+
+use libtest_mimic::Trial;
+use netns::{Call, Container, Host, Namespace, Plugins, Snapshot, trial};
+use serde_json::{Value, json};
+
+use super::fleet::{Fleet, add, attach, del, tenant};
+use crate::network::with_previous;
+
+pub(super) fn trials() -> Vec<Trial> {
+    vec![
+        trial("vxlan/lifecycle/made-once-and-removed", made_once),
+        trial("vxlan/lifecycle/kept", kept),
+        trial("vxlan/lifecycle/coming-and-going", coming_and_going),
+        trial("vxlan/lifecycle/leftovers-of-a-kill", leftovers),
+        trial("vxlan/lifecycle/check", check),
+    ]
+}
+
+fn look(host: &Host) -> Snapshot {
+    Snapshot::of(host, &[])
+}
+
+fn made_once() {
+    let fleet = Fleet::new(1);
+    let host = &fleet.hosts[0];
+    let before = look(host);
+    let red = tenant("red", 100, 1, json!({"ttl": 7}));
+    let [one, two] = ["one", "two"].map(|id| host.container(id));
+    let result = add(&red, &one);
+    assert_eq!(result["interfaces"][0]["name"], "vxbr100");
+    assert_eq!(result["interfaces"][2]["name"], "eth0");
+    assert_eq!(result["interfaces"][2]["mtu"], 1450);
+
+    let device = host.link("vx100").expect("the device");
+    let data = &device["linkinfo"]["info_data"];
+    assert_eq!((&data["id"], &data["port"]), (&json!(100), &json!(4789)));
+    assert_eq!(
+        (&data["ttl"], &data["local"]),
+        (&json!(7), &json!("192.0.2.1"))
+    );
+    assert_eq!(device["master"], "vxbr100");
+    assert_eq!(device["mtu"], 1450);
+    assert_eq!(device["address"], "0e:58:c0:00:02:01");
+    let bridge = host.link("vxbr100").expect("the bridge");
+    assert_eq!(
+        (&bridge["mtu"], &bridge["ifalias"]),
+        (&json!(1450), &json!("slash24-vxlan red"))
+    );
+    assert_eq!(one.link("eth0").expect("it is attached")["mtu"], 1450);
+
+    add(&red, &two);
+    assert_eq!(
+        host.link("vx100").expect("it stays")["ifindex"],
+        device["ifindex"]
+    );
+    one.ping("10.9.1.3");
+    del(&red, &one);
+    assert!(host.link("vxbr100").is_some());
+    del(&red, &two);
+    del(&red, &two);
+    before.assert_same(&look(host), "after the last container");
+}
+
+fn kept() {
+    let fleet = Fleet::new(1);
+    let host = &fleet.hosts[0];
+    let red = tenant("red", 100, 1, json!({"keep": true}));
+    let one = attach(host, &red, "one");
+    let index = host.link("vx100").expect("the device")["ifindex"].clone();
+    del(&red, &one);
+    add(&red, &one);
+    assert_eq!(host.link("vx100").expect("it stays")["ifindex"], index);
+}
+
+/// Many at once: whoever is first makes the devices, whoever is last removes them, and nobody is
+/// ever without.
+fn coming_and_going() {
+    let fleet = Fleet::new(1);
+    let host = &fleet.hosts[0];
+    let before = look(host);
+    let red = tenant("red", 100, 1, json!({}));
+    thread::scope(|scope| {
+        for id in ["a", "b", "c", "d"] {
+            let red = &red;
+            scope.spawn(move || {
+                let container = host.container(id);
+                for _ in 0..8 {
+                    add(red, &container);
+                    let bridge = host.link("vxbr100").expect("there is a container on it");
+                    assert_eq!(bridge["ifalias"], "slash24-vxlan red");
+                    del(red, &container);
+                }
+            });
+        }
+    });
+    before.assert_same(&look(host), "after all have gone");
+}
+
+/// What a process leaves that is killed between two requests.
+fn leftovers() {
+    let states = [
+        "link add vx100 type vxlan id 100 dstport 4789 local 192.0.2.1",
+        "link add vx100 type vxlan id 100 dstport 4789 local 192.0.2.1\nlink add vxbr100 type bridge",
+        "link add vx100 type vxlan id 100 dstport 4789 local 192.0.2.1\nlink add vxbr100 type bridge\n\
+         link set vx100 master vxbr100 up",
+        "link add vxbr100 type bridge",
+    ];
+    for state in states {
+        let fleet = Fleet::new(1);
+        let host = &fleet.hosts[0];
+        let before = look(host);
+        host.ip(state);
+        let red = tenant("red", 100, 1, json!({}));
+        let one = attach(host, &red, "one");
+        assert_eq!(
+            host.link("vx100").expect("the device")["master"],
+            "vxbr100",
+            "{state}"
+        );
+        assert_eq!(
+            host.link("vxbr100").expect("the bridge")["ifalias"],
+            "slash24-vxlan red"
+        );
+        del(&red, &one);
+        before.assert_same(&look(host), state);
+    }
+}
+
+fn check() {
+    let fleet = Fleet::new(2);
+    let host = &fleet.hosts[0];
+    let red = tenant("red", 100, 2, json!({}));
+    let one = host.container("one");
+    let result = add(&red, &one);
+    let call = |config: &Value| {
+        Call::new(host, Plugins::Slash24, &with_previous(config, &result)).attach(&one, "eth0")
+    };
+    call(&red).check().success();
+    let fails = |config: &Value, says: &str| {
+        let error = call(config).check().failure();
+        let message = error["msg"].as_str().unwrap_or_default();
+        assert!(message.contains(says), "{error}");
+    };
+    fails(&tenant("red", 100, 3, json!({})), "1 missing remotes");
+    fails(
+        &tenant("red", 100, 2, json!({"port": 4790})),
+        "UDP port of vx100",
+    );
+    fails(&tenant("red", 100, 2, json!({"mtu": 1400})), "MTU of vx100");
+    host.ip("link set vx100 down");
+    fails(&red, "state of vx100");
+    host.ip("link set vx100 up nomaster");
+    fails(&red, "a port of vxbr100");
+    host.ip("link del vx100");
+    fails(&red, "vx100");
+    drop::<Container<'_>>(one);
+}
