@@ -184,7 +184,9 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn in_file(self, file: &Path) -> Self {
+    /// The same error, with the file that it is in.
+    #[must_use]
+    pub fn in_file(self, file: &Path) -> Self {
         Error::InFile {
             file: file.to_owned(),
             error: Box::new(self),

@@ -2,7 +2,7 @@
 
 mod kept_back;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -191,6 +191,20 @@ impl Addressing {
         })
     }
 
+    /// The fields of the place that any of its templates needs.
+    pub fn fields(&self) -> BTreeSet<&str> {
+        let ranges = self
+            .sets
+            .iter()
+            .flatten()
+            .flat_map(RangeTemplate::templates);
+        let routes = self.routes.iter().flat_map(RouteTemplate::templates);
+        let reserved = self.reservations.iter().map(|(_, address)| address);
+        let templates = ranges.chain(routes).chain(reserved);
+        let fields = templates.flat_map(AddressTemplate::fields);
+        fields.map(|field| field.name.as_str()).collect()
+    }
+
     /// The range sets at a place.
     ///
     /// # Errors
@@ -268,6 +282,17 @@ impl RangeTemplate {
     /// The last address, if `rangeEnd` says it.
     pub fn end(&self) -> Option<&AddressTemplate> {
         self.end.as_ref()
+    }
+
+    fn templates(&self) -> impl Iterator<Item = &AddressTemplate> {
+        let ends = [&self.start, &self.end, &self.gateway]
+            .into_iter()
+            .flatten();
+        let kept_back = self.exclude.iter().chain(self.shared.nets());
+        let kept_back = kept_back.map(NetTemplate::address);
+        std::iter::once(self.subnet.address())
+            .chain(ends)
+            .chain(kept_back)
     }
 
     /// The range at a place.

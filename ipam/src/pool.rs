@@ -41,6 +41,13 @@ pub struct Usage {
     pub total: u128,
 }
 
+impl Usage {
+    /// How many of its addresses are not taken.
+    pub fn free(&self) -> u128 {
+        self.total.saturating_sub(self.used)
+    }
+}
+
 impl Pool {
     /// The sets of `network`, whose configuration has `version`.
     ///

@@ -43,6 +43,11 @@ impl RouteTemplate {
         })
     }
 
+    /// Its templates.
+    pub(crate) fn templates(&self) -> impl Iterator<Item = &AddressTemplate> {
+        std::iter::once(self.dst.address()).chain(&self.gw)
+    }
+
     /// The route at a place.
     pub(crate) fn at(&self, here: &Here) -> Result<Route, Error> {
         let set = |value: u32| Some(value).filter(|value| *value != 0);

@@ -73,6 +73,11 @@ impl LeaseDirectory {
         }
     }
 
+    /// Whether its leases are good in any boot.
+    pub fn keeps_across_reboot(&self) -> bool {
+        self.keep_across_reboot
+    }
+
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path

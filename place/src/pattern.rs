@@ -81,6 +81,16 @@ impl Pattern {
         })
     }
 
+    /// A name of which the pattern tells this place, without leading zeros; none when
+    /// the place lacks a field.
+    pub fn fill(&self, place: &Place) -> Option<String> {
+        let part = |part: &Part| match part {
+            Part::Literal(text) => Some(text.clone()),
+            Part::Field(field) => Some(place.get(field)?.to_string()),
+        };
+        self.parts.iter().map(part).collect()
+    }
+
     fn matched(&self, name: &str) -> Option<Place> {
         let mut place = Place::default();
         let mut rest = name;
@@ -106,6 +116,14 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_filled_is_told() {
+        let pattern = Pattern::parse("r{rack}-s{slot}.dc").unwrap();
+        let place = pattern.place_in("R050-s011.dc", "").unwrap();
+        assert_eq!(pattern.fill(&place).as_deref(), Some("r50-s11.dc"));
+        assert_eq!(pattern.fill(&Place::default()), None);
+    }
 
     fn told(pattern: &str, name: &str) -> Option<String> {
         let pattern = Pattern::parse(pattern).unwrap();

@@ -7,9 +7,12 @@
 #![cfg_attr(not(test), no_main)]
 
 mod cli;
+mod collect;
 mod error;
 mod install;
+mod networks;
 mod registry;
+mod stores;
 
 use std::ffi::{OsString, c_char, c_int};
 use std::io::{self, Write};

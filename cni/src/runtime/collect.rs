@@ -40,10 +40,12 @@ impl Runtime {
 }
 
 impl Cached {
+    /// A valid attachment that names no interface is every one of its container.
     fn is_among(&self, valid: &[ValidAttachment]) -> bool {
         valid.iter().any(|valid| {
+            let any = valid.ifname.is_empty();
             valid.container_id == self.parameters.container_id
-                && valid.ifname == self.parameters.ifname
+                && (any || valid.ifname == self.parameters.ifname)
         })
     }
 }

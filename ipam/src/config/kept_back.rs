@@ -34,6 +34,13 @@ impl NetTemplate {
         }
     }
 
+    pub(super) fn address(&self) -> &AddressTemplate {
+        match self {
+            NetTemplate::Address(address) => address,
+            NetTemplate::Subnet(subnet) => subnet.address(),
+        }
+    }
+
     fn at(&self, here: &Here) -> Result<IpNetwork, place::Error> {
         match self {
             NetTemplate::Address(address) => Ok(address.at(here)?.into()),
@@ -43,6 +50,13 @@ impl NetTemplate {
 }
 
 impl SharedTemplate {
+    pub(super) fn nets(&self) -> &[NetTemplate] {
+        match self {
+            SharedTemplate::All(_) => &[],
+            SharedTemplate::Some(nets) => nets,
+        }
+    }
+
     pub(super) fn at(&self, here: &Here) -> Result<Shared, Error> {
         match self {
             SharedTemplate::All(false) => Ok(Shared::None),

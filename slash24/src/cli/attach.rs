@@ -44,7 +44,7 @@ pub(super) fn run(args: Args) -> ExitCode {
     let output = args.host.output;
     let attached = || {
         let container = container(args.id, Some(&args.netns))?;
-        let runtime = args.host.runtime()?;
+        let runtime = args.host.runtime.runtime()?;
         let planned = plan(&args.task, &args.host, &container)?;
         for note in planned.iter().flat_map(|one| &one.notes) {
             eprintln!("slash24: {note}");

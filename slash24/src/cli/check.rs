@@ -26,7 +26,7 @@ pub(super) fn run(Args { container: args }: Args) -> ExitCode {
     let output = args.host.output;
     let checked = || {
         let container = container(args.id, args.netns.as_deref())?;
-        let runtime = args.host.runtime()?;
+        let runtime = args.host.runtime.runtime()?;
         let planned = match &args.task {
             Some(task) => plan(task, &args.host, &container)?,
             None => Vec::new(),

@@ -39,7 +39,7 @@ pub(super) fn plan(
     container: &Container,
 ) -> Result<Vec<Planned>, Error> {
     let task = Task::parse(&read(task)?, host.task_name.as_deref())?;
-    let networks = Directory::read(&absolute(&host.conf_dir)?)?;
+    let networks = Directory::read(&absolute(&host.runtime.conf_dir)?)?;
     Ok(framework_glue::plan(&task, &networks, container)?)
 }
 

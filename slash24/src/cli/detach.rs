@@ -27,7 +27,7 @@ pub(super) fn run(Args { container: args }: Args) -> ExitCode {
     let output = args.host.output;
     let detached = || {
         let container = container(args.id, args.netns.as_deref())?;
-        let runtime = args.host.runtime()?;
+        let runtime = args.host.runtime.runtime()?;
         // Only read when it is needed: it may be gone, or changed.
         let planned = || match &args.task {
             Some(task) => plan(task, &args.host, &container),

@@ -1,4 +1,4 @@
-//! Where things are on the host, for commands that attach containers.
+//! Where things are on the host.
 
 use std::path::{Path, PathBuf};
 
@@ -14,12 +14,22 @@ const PLUGIN_DIR: &str = "/opt/cni/bin";
 /// Where network configurations are when nobody says otherwise.
 pub(super) const CONF_DIR: &str = "/etc/cni/net.d";
 
-/// Where things are on the host.
+/// Where things are on the host, for commands that attach containers.
 #[derive(clap::Args)]
 pub(super) struct HostArgs {
     /// The application that is meant, when the document lists several
     #[arg(long = "task", value_name = "NAME")]
     pub(super) task_name: Option<String>,
+    #[command(flatten)]
+    pub(super) runtime: RuntimeArgs,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Output::Json)]
+    pub(super) output: Output,
+}
+
+/// Where a runtime has things on the host.
+#[derive(clap::Args)]
+pub(super) struct RuntimeArgs {
     /// Directory of network configurations
     #[arg(long, value_name = "DIR", default_value = CONF_DIR)]
     pub(super) conf_dir: PathBuf,
@@ -29,12 +39,9 @@ pub(super) struct HostArgs {
     /// Directory of what is noted about attachments, as libcni does
     #[arg(long, value_name = "DIR", default_value = Cache::DEFAULT)]
     pub(super) cache_dir: PathBuf,
-    /// What to print
-    #[arg(long, value_enum, default_value_t = Output::Json)]
-    pub(super) output: Output,
 }
 
-impl HostArgs {
+impl RuntimeArgs {
     /// The runtime that these directories make.
     pub(super) fn runtime(&self) -> Result<Runtime, Error> {
         let from_environment = || {

@@ -7,12 +7,21 @@ mod attach;
 mod check;
 mod container;
 mod detach;
+mod freed;
+mod gc;
+mod holdings;
 mod host;
 mod install;
+mod leases;
 mod output;
+mod plan;
+mod stores;
 mod tables;
+mod time;
 mod uninstall;
+mod valid;
 mod vxlan;
+mod whereabouts;
 
 use std::process::ExitCode;
 
@@ -45,6 +54,10 @@ enum Command {
     Attach(attach::Args),
     Detach(detach::Args),
     Check(check::Args),
+    Leases(leases::Args),
+    Where(whereabouts::Args),
+    Gc(gc::Args),
+    Plan(plan::Args),
     Install(install::Args),
     Uninstall(uninstall::Args),
     Vxlan(vxlan::Args),
@@ -56,6 +69,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Attach(args) => attach::run(args),
         Command::Detach(args) => detach::run(args),
         Command::Check(args) => check::run(args),
+        Command::Leases(args) => leases::run(args),
+        Command::Where(args) => whereabouts::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Gc(args) => gc::run(&args),
         Command::Install(args) => install::run(&args),
         Command::Uninstall(args) => uninstall::run(&args),
         Command::Vxlan(args) => vxlan::run(args),

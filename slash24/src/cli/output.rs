@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::error::Error;
 
 /// What a command prints.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Output {
     /// For programs
     Json,

@@ -4,6 +4,7 @@ use cni::{Attachment, Route, Version};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use framework_glue::Attached;
+use serde_json::Value;
 
 /// What ADD made: a row an interface.
 pub(crate) fn attached(attached: &[Attached]) -> String {
@@ -41,7 +42,7 @@ pub(crate) fn places(attached: &[Attached], state: &str) -> String {
     table.to_string()
 }
 
-fn new(header: &[&str]) -> Table {
+pub(super) fn new(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(UTF8_FULL_CONDENSED)
@@ -59,6 +60,14 @@ fn route(route: &Route) -> String {
 
 fn lines(texts: impl Iterator<Item = String>) -> String {
     texts.collect::<Vec<_>>().join("\n")
+}
+
+/// A number for programs; what has more than 64 bits is rounded.
+pub(super) fn number(number: u128) -> Value {
+    match u64::try_from(number) {
+        Ok(number) => number.into(),
+        Err(_) => (number as f64).into(),
+    }
 }
 
 #[cfg(test)]
