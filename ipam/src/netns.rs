@@ -24,7 +24,8 @@ pub enum Life {
     Unknown,
 }
 
-/// Every network namespace that something keeps, by inode.
+/// Every network namespace that something keeps, by inode. (And some files that are
+/// none: their numbers do no harm.)
 ///
 /// The kernel gives an inode's number to another namespace when the first is gone,
 /// so one that seems alive may be another; one that is gone is gone.
@@ -83,7 +84,8 @@ impl Census {
             self.count(&thread.join("ns/net"));
             // Threads may have files of their own.
             for file in self.entries(&thread.join("fd")) {
-                self.count(&file);
+                let name = file.file_name().unwrap_or_default();
+                self.count_file(&file, &thread.join("fdinfo").join(name));
             }
         }
         // Processes share mounts; each namespace of them is looked at once.
@@ -99,6 +101,34 @@ impl Census {
         match fs::read_link(link) {
             Ok(target) => self.alive.extend(inode(&target.to_string_lossy())),
             Err(error) => self.failed(link, &error),
+        }
+    }
+
+    /// Counts an open file, if that is a namespace. One that was opened by the path
+    /// at which it is mounted has that path for a name; what it is only its inode
+    /// tells, of which the kernel speaks since 5.14. Looking at the file itself could
+    /// wait for a file server.
+    fn count_file(&mut self, link: &Path, info: &Path) {
+        let target = match fs::read_link(link) {
+            Ok(target) => target,
+            Err(error) => return self.failed(link, &error),
+        };
+        let name = target.to_string_lossy();
+        if !name.starts_with('/') {
+            self.alive.extend(inode(&name));
+            return;
+        }
+        match fs::read_to_string(info) {
+            Ok(text) => {
+                let told = text.lines().find_map(|line| line.strip_prefix("ino:"));
+                let told = told.and_then(|inode| inode.trim().parse().ok());
+                let looked_at = || fs::metadata(link).map(|file| file.ino());
+                match told.map_or_else(looked_at, Ok) {
+                    Ok(inode) => drop(self.alive.insert(inode)),
+                    Err(error) => self.failed(link, &error),
+                }
+            }
+            Err(error) => self.failed(info, &error),
         }
     }
 
@@ -176,6 +206,7 @@ mod tests {
             "7/ns",
             "7/task/7/ns",
             "7/task/7/fd",
+            "7/task/7/fdinfo",
             "7/task/8/ns",
             "7/task/8/fd",
         ] {
@@ -187,6 +218,13 @@ mod tests {
         link("net:[102]", "7/task/8/ns/net");
         link("net:[103]", "7/task/7/fd/3");
         link("/dev/null", "7/task/7/fd/4");
+        link("/run/netns/a", "7/task/7/fd/5");
+        let info = |text: &str, file: &str| {
+            fs::write(dir.path().join("7/task/7/fdinfo").join(file), text).unwrap();
+        };
+        info("pos:\t0\nflags:\t0100000\nmnt_id:\t24\nino:\t106\n", "5");
+        // As kernels before 5.14 have it.
+        info("pos:\t0\nflags:\t0100000\nmnt_id:\t24\n", "4");
         let mounts = "30 1 0:4 net:[104] /run/netns/a rw - nsfs nsfs rw\n31 1 0:5 / /x rw\n";
         fs::write(dir.path().join("7/mountinfo"), mounts).unwrap();
         dir
@@ -205,7 +243,7 @@ mod tests {
         let table = table();
         let census = Census::of(table.path());
         assert_eq!(census.unseen(), None);
-        for inode in [101, 102, 103, 104] {
+        for inode in [101, 102, 103, 104, 106] {
             assert_eq!(life(&census, inode), Life::Alive, "{inode}");
         }
         assert_eq!(life(&census, 105), Life::Gone);

@@ -463,7 +463,10 @@ fn a_plan_that_is_wrong() {
             "{kind} {why}: {plan:#}"
         );
     };
-    said("overlap", "and network \"clash\", ipam: 10.{rack}.0.0/16 overlap: both have 10.");
+    said(
+        "overlap",
+        "and network \"clash\", ipam: 10.{rack}.0.0/16 overlap: both have 10.",
+    );
     said(
         "not-in-subnet",
         "network \"clash\", ipam: 10.{rack}.0.0/16 does not depend on \"chassis\"",

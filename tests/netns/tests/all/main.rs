@@ -28,6 +28,7 @@ mod remains;
 mod runtimes;
 mod spoof;
 mod subject;
+mod tools;
 mod vocabulary;
 mod vxlan;
 
@@ -52,6 +53,7 @@ fn main() {
         vxlan::trials(),
         leftovers::trials(),
         garbage::trials(),
+        tools::trials(),
         delegates::trials(),
         default_route::trials(),
         announce::trials(),
