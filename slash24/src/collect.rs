@@ -23,10 +23,7 @@ pub(crate) fn network(
     let name = &configured.network.name;
     // What is in the runtime's cache, and what the plugins do for GC themselves.
     if let Err(failure) = runtime.gc(&configured.network, valid) {
-        errors.push(Error::Gc {
-            network: name.clone(),
-            failure,
-        });
+        errors.push(Error::of_network(name, failure));
     }
     for plugin in configured.plugins() {
         let collected = plugin.and_then(|plugin| own(configured, &plugin, valid));
@@ -63,8 +60,6 @@ fn own(
         request: &request,
         plugins: registry::PLUGINS,
     };
-    called.gc(&call).map_err(|failure| Error::Gc {
-        network: configured.network.name.clone(),
-        failure,
-    })
+    let collected = called.gc(&call);
+    collected.map_err(|failure| Error::of_network(&configured.network.name, failure))
 }

@@ -26,14 +26,6 @@ pub(crate) enum Error {
     /// Address management could not do its part.
     #[error(transparent)]
     Ipam(#[from] ipam::Error),
-    /// The same, in the configuration of a network.
-    #[error("network \"{network}\": {error}")]
-    InNetwork {
-        /// The network.
-        network: String,
-        /// What is wrong.
-        error: Box<ipam::Error>,
-    },
     /// Two files configure a network of one name.
     #[error("{}: network \"{name}\" is the one of {}, which comes first", .file.display(), .first.display())]
     SameName {
@@ -71,14 +63,6 @@ pub(crate) enum Error {
     /// A plan without a network that has ranges.
     #[error("no network in {0} has its addresses from host-local; there is nothing to check")]
     NothingToPlan(String),
-    /// GC of a network failed.
-    #[error("GC of network \"{network}\": {failure}")]
-    Gc {
-        /// The network.
-        network: String,
-        /// Why.
-        failure: Failure,
-    },
     /// What cannot be looked at may keep a namespace.
     #[error("{} cannot be looked at, so no namespace is known to be gone; run this as root in the host's pid namespace", .0.display())]
     Unseen(PathBuf),
@@ -147,6 +131,14 @@ fn listed(paths: &[PathBuf]) -> String {
 }
 
 impl Error {
+    /// What went wrong with one network.
+    pub(crate) fn of_network(network: &str, error: impl Into<Failure>) -> Self {
+        Error::Network {
+            network: network.to_owned(),
+            failure: Box::new(error.into()),
+        }
+    }
+
     pub(crate) fn path(path: &Path, error: io::Error) -> Self {
         Error::Path {
             path: path.to_owned(),
@@ -163,18 +155,6 @@ impl From<Error> for Failure {
             Error::Network { ref failure, .. } => Failure::new(failure.code, error.to_string()),
             Error::Ipam(error) => error.into(),
             Error::Path { .. } => Failure::new(code::IO, error.to_string()),
-            Error::InNetwork { network, error } => {
-                let mut failure = Failure::from(*error);
-                failure.msg = format!("network \"{network}\": {}", failure.msg);
-                failure
-            }
-            Error::Gc {
-                network,
-                mut failure,
-            } => {
-                failure.msg = format!("GC of network \"{network}\": {}", failure.msg);
-                failure
-            }
             Error::Unseen(_) => Failure::new(code::IO, error.to_string()),
             Error::NotAttachments { .. } => Failure::new(code::DECODING, error.to_string()),
             Error::NoSuchPlugin { .. }

@@ -176,10 +176,7 @@ impl Source {
     }
 
     fn named(&self, error: ipam::Error) -> Error {
-        Error::InNetwork {
-            network: self.network.clone(),
-            error: Box::new(error),
-        }
+        Error::of_network(&self.network, error)
     }
 }
 

@@ -20,10 +20,7 @@ pub(super) struct Freed {
 impl Freed {
     /// Adds what became of one network.
     pub(super) fn add(&mut self, store: &Store, freed: Result<listing::Freed, ipam::Error>) {
-        let named = |error| Error::InNetwork {
-            network: store.network.clone(),
-            error: Box::new(error),
-        };
+        let named = |error| Error::of_network(&store.network, error);
         match freed {
             Ok(freed) => {
                 let leases = freed.freed.into_iter();

@@ -139,10 +139,7 @@ fn pool(source: &Source) -> Result<Pool, Error> {
         let pool = Pool::new(&network.name, sets, network.version)?;
         Ok(pool.with_reservations(network.addressing.reservations_at(&here)?))
     };
-    pool().map_err(|error: ipam::Error| Error::InNetwork {
-        network: network.name.clone(),
-        error: Box::new(error),
-    })
+    pool().map_err(|error: ipam::Error| Error::of_network(&network.name, error))
 }
 
 fn held(shown: &Shown) -> impl Iterator<Item = Held<'_>> {
