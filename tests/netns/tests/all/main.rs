@@ -10,6 +10,7 @@ mod announce;
 mod attach;
 mod bad_input;
 mod bridge;
+mod bridge_vlans;
 mod concurrency;
 mod default_route;
 mod delegates;
@@ -48,6 +49,7 @@ fn main() {
         bridge::trials(),
         masquerade::trials(),
         ports::trials(),
+        bridge_vlans::trials(),
         spoof::trials(),
         macvlan::trials(),
         vxlan::trials(),
