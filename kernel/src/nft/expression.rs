@@ -122,11 +122,52 @@ impl Expression {
         })
     }
 
+    /// Goes on with frames that are for several: broadcasts, multicasts.
+    pub(super) fn to_group() -> Vec<Self> {
+        const LINK_HEADER: u32 = 0;
+        const LENGTH: u32 = 6;
+        /// The first bit on the wire says so.
+        const GROUP: [u8; 6] = [1, 0, 0, 0, 0, 0];
+        let load = Expression::new("payload", |m| {
+            attribute(m, 1, &DATA.to_be_bytes());
+            attribute(m, 2, &LINK_HEADER.to_be_bytes());
+            attribute(m, 3, &0_u32.to_be_bytes());
+            attribute(m, 4, &LENGTH.to_be_bytes());
+        });
+        let cut = Expression::new("bitwise", |m| {
+            attribute(m, 1, &DATA.to_be_bytes());
+            attribute(m, 2, &DATA.to_be_bytes());
+            attribute(m, 3, &LENGTH.to_be_bytes());
+            nested(m, 4, |value| attribute(value, 1, &GROUP));
+            nested(m, 5, |value| attribute(value, 1, &[0; 6]));
+        });
+        vec![load, cut, Expression::compares(1, &[0; 6])]
+    }
+
+    /// Goes on with packets above a rate, in packets a second.
+    pub(super) fn above_rate(rate: u32) -> Self {
+        const SECOND: u64 = 1;
+        const PACKETS: u32 = 0;
+        const INVERTED: u32 = 1;
+        Expression::new("limit", |m| {
+            attribute(m, 1, &u64::from(rate).to_be_bytes());
+            attribute(m, 2, &SECOND.to_be_bytes());
+            attribute(m, 3, &rate.to_be_bytes());
+            attribute(m, 4, &PACKETS.to_be_bytes());
+            attribute(m, 5, &INVERTED.to_be_bytes());
+        })
+    }
+
     fn equals(value: &[u8]) -> Self {
-        const EQUAL: u32 = 0;
+        Expression::compares(0, value)
+    }
+
+    /// Goes on if what was taken is a value (`NFT_CMP_EQ`, 0) or is not
+    /// (`NFT_CMP_NEQ`, 1).
+    fn compares(operation: u32, value: &[u8]) -> Self {
         Expression::new("cmp", |m| {
             attribute(m, 1, &DATA.to_be_bytes());
-            attribute(m, 2, &EQUAL.to_be_bytes());
+            attribute(m, 2, &operation.to_be_bytes());
             nested(m, 3, |data| attribute(data, 1, value));
         })
     }

@@ -38,6 +38,8 @@ pub(super) const NFGENMSG: usize = 4;
 pub(super) enum Family {
     /// Those of IPv4 and of IPv6.
     Inet = 1,
+    /// Whatever passes one link.
+    Netdev = 5,
     /// Frames that bridges forward.
     Bridge = 7,
 }
@@ -50,6 +52,16 @@ pub(super) struct Hook {
     pub(super) number: u32,
     /// Before (lower) and after which others.
     pub(super) priority: i32,
+}
+
+/// Where the packets of one link pass.
+pub(super) struct LinkHook<'a> {
+    /// The link's name.
+    pub(super) link: &'a str,
+    /// Coming in or going out (`NF_NETDEV_*`).
+    pub(super) number: u32,
+    /// Whether the last word on them is to drop them.
+    pub(super) drops: bool,
 }
 
 /// A set of keys.
@@ -165,6 +177,25 @@ impl Batch {
                 attribute(attributes, 2, &hook.priority.to_be_bytes());
             });
             attribute_text(m, 7, hook.kind);
+        });
+    }
+
+    /// A chain that the packets of one link come to; `hook` is where. The last word on
+    /// them is to let them pass, or to drop them.
+    pub(super) fn link_chain(&mut self, table: &str, name: &str, hook: &LinkHook<'_>) {
+        const DROP: u32 = 0;
+        const ACCEPT: u32 = 1;
+        self.message(NEW_CHAIN, REQUEST | CREATE, |m| {
+            attribute_text(m, 1, table);
+            attribute_text(m, 3, name);
+            nested(m, 4, |attributes| {
+                attribute(attributes, 1, &hook.number.to_be_bytes());
+                attribute(attributes, 2, &0_u32.to_be_bytes());
+                attribute_text(attributes, 3, hook.link);
+            });
+            let policy = if hook.drops { DROP } else { ACCEPT };
+            attribute(m, 5, &policy.to_be_bytes());
+            attribute_text(m, 7, "filter");
         });
     }
 

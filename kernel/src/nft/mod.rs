@@ -2,10 +2,12 @@
 //!
 //! All rules live in the tables `slash24`: one of the family `inet`, where packets are
 //! masqueraded ([`masquerade`]), and where the kernel wants it so one of the family
-//! `bridge`, where frames are dropped ([`spoof`]). `nft list table inet slash24` shows
+//! `bridge`, where frames are dropped ([`spoof`]), and of the family `netdev`, where
+//! links are kept apart ([`link`]). `nft list table inet slash24` shows
 //! everything there is, and deleting the tables removes it.
 
 mod expression;
+mod link;
 mod masquerade;
 mod message;
 mod spoof;
@@ -18,6 +20,7 @@ use crate::netlink::receive;
 use crate::{Error, Result};
 use message::{Batch, Family};
 
+pub use link::{forget_link, guard_link, is_guarded_link};
 pub use masquerade::{forget_network, is_masqueraded, masquerade};
 pub use spoof::{Guard, Release, all_guards, guard, guard_of, is_guarded};
 
