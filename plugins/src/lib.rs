@@ -14,6 +14,7 @@ mod container;
 pub mod default_route;
 mod error;
 mod garbage;
+mod gateway;
 mod lease;
 mod loopback;
 mod lower;

@@ -64,15 +64,20 @@ pub(crate) fn default_via(gateway: IpAddr) -> Option<Route> {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    Some(Route {
-        dst: IpNetwork::new(any, 0).ok()?,
+    Some(via(IpNetwork::new(any, 0).ok()?, gateway))
+}
+
+/// The route to somewhere by a gateway.
+pub(crate) fn via(dst: IpNetwork, gateway: IpAddr) -> Route {
+    Route {
+        dst,
         gw: Some(gateway),
         mtu: None,
         advmss: None,
         priority: None,
         table: None,
         scope: None,
-    })
+    }
 }
 
 /// The container's routes as requests.

@@ -1,11 +1,11 @@
 //! What it means that the host is the gateway: addresses of the bridge, and the
 //! container's default route.
 
-use cni::{Attachment, Route};
+use cni::Attachment;
 use ipnetwork::IpNetwork;
 
 use super::keys::Keys;
-use crate::{Error, Result, routes};
+use crate::{Error, Result, gateway};
 
 impl Keys {
     /// Fills in what being a gateway means for the container, and returns the
@@ -15,14 +15,9 @@ impl Keys {
         if !self.is_gateway {
             return Vec::new();
         }
-        let mut gateways = Vec::new();
-        for ip in &mut lease.ips {
-            let gateway = *ip.gateway.get_or_insert_with(|| first(ip.address));
-            // A prefix that an address of the same family already has fits it.
-            gateways.extend(IpNetwork::new(gateway, ip.address.prefix()));
-        }
+        let gateways = gateway::addresses(lease);
         if self.is_default_gateway {
-            add_default_routes(lease);
+            gateway::add_default_routes(lease);
         }
         gateways
     }
@@ -56,32 +51,6 @@ impl Keys {
             add.push(net);
         }
         Ok((add, delete))
-    }
-}
-
-/// The first address of a subnet.
-fn first(subnet: IpNetwork) -> std::net::IpAddr {
-    match subnet {
-        IpNetwork::V4(net) => std::net::Ipv4Addr::from_bits(net.network().to_bits() | 1).into(),
-        IpNetwork::V6(net) => std::net::Ipv6Addr::from_bits(net.network().to_bits() | 1).into(),
-    }
-}
-
-/// A default route a family, unless the IPAM plugin gave one with a next hop.
-fn add_default_routes(lease: &mut Attachment) {
-    for ip in &lease.ips {
-        let is_default =
-            |route: &Route| route.dst.prefix() == 0 && route.dst.is_ipv4() == ip.address.is_ipv4();
-        if lease
-            .routes
-            .iter()
-            .any(|route| is_default(route) && route.gw.is_some())
-        {
-            continue;
-        }
-        lease
-            .routes
-            .extend(ip.gateway.and_then(routes::default_via));
     }
 }
 

@@ -1,10 +1,12 @@
-//! What the kernel is to know about a network's other hosts, and what it lacks.
+//! What the kernel is to know about a network's other hosts.
 
-use std::collections::HashSet;
-use std::hash::Hash;
+use std::net::IpAddr;
 
-use kernel::{EVERYBODY, Link, Neighbour, Netlink, Operation, PortRole, Remote};
+use ipnetwork::IpNetwork;
+use kernel::{EVERYBODY, Neighbour, PortRole, Remote};
 
+use super::fault::Fault;
+use super::names;
 use super::overlay::Overlay;
 use super::peers::{Peer, Source};
 use crate::Result;
@@ -41,6 +43,13 @@ impl Knowledge {
     }
 }
 
+/// A route to a subnet of another host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Way {
+    pub(super) subnet: IpNetwork,
+    pub(super) via: IpAddr,
+}
+
 /// The entries of one network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Desired {
@@ -49,12 +58,28 @@ pub(super) struct Desired {
     pub(super) remotes: Vec<Remote>,
     /// Which hardware address has which IP address.
     pub(super) neighbours: Vec<Neighbour>,
+    /// Which host has which subnet, where hosts are routed to.
+    pub(super) ways: Vec<Way>,
 }
 
 impl Desired {
+    fn new(knowledge: Knowledge) -> Self {
+        Desired {
+            knowledge,
+            remotes: Vec::new(),
+            neighbours: Vec::new(),
+            ways: Vec::new(),
+        }
+    }
+
     /// Whether the entries are ours to set, and not a routing daemon's.
     pub(super) fn is_ours(&self) -> bool {
         self.knowledge != Knowledge::Daemon
+    }
+
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.remotes.len() + self.neighbours.len() + self.ways.len()
     }
 
     /// Of a network that is one segment (`l2`).
@@ -63,27 +88,23 @@ impl Desired {
         peers: Option<&[Peer]>,
         overlay: &Overlay,
     ) -> Result<Self> {
-        let mut desired = Desired {
-            knowledge: match source {
+        let Some(peers) = peers else {
+            return Ok(Desired::new(match source {
                 Source::Evpn => Knowledge::Daemon,
                 _ => Knowledge::Learned,
-            },
-            remotes: Vec::new(),
-            neighbours: Vec::new(),
-        };
-        let Some(peers) = peers else {
-            return Ok(desired);
+            }));
         };
         if is_computable(peers, overlay)? {
-            desired.knowledge = Knowledge::Computed;
+            let mut desired = Desired::new(Knowledge::Computed);
             desired.compute(peers, overlay)?;
-        } else {
-            let everybody = peers.iter().map(|peer| Remote {
-                mac: EVERYBODY,
-                host: peer.underlay,
-            });
-            desired.remotes.extend(everybody);
+            return Ok(desired);
         }
+        let mut desired = Desired::new(Knowledge::Learned);
+        let everybody = peers.iter().map(|peer| Remote {
+            mac: EVERYBODY,
+            host: peer.underlay,
+        });
+        desired.remotes.extend(everybody);
         Ok(desired)
     }
 
@@ -100,6 +121,41 @@ impl Desired {
             }
         }
         Ok(())
+    }
+
+    /// Of a network whose hosts are routed to (`l3`): of each host its end of the
+    /// tunnel, once, and its subnets. The next hop is the address of the subnet
+    /// itself, which no container has.
+    ///
+    /// # Errors
+    /// [`Fault::NoSubnets`].
+    pub(super) fn of_routes(peers: &[Peer], overlay: &Overlay) -> Result<Self> {
+        let mut desired = Desired::new(Knowledge::Computed);
+        for peer in peers {
+            let subnets = match &peer.place {
+                Some(place) if overlay.has_subnets_by_place() => overlay.subnets_at(place)?,
+                _ => peer.subnets.clone(),
+            };
+            if subnets.is_empty() {
+                return Err(Fault::NoSubnets(peer.underlay).into());
+            }
+            let mac = names::tunnel_mac(peer.underlay);
+            desired.remotes.push(Remote {
+                mac,
+                host: peer.underlay,
+            });
+            for is_ipv4 in [true, false] {
+                let mut of_family = subnets.iter().filter(|net| net.is_ipv4() == is_ipv4);
+                let Some(via) = of_family.clone().next().map(IpNetwork::network) else {
+                    continue;
+                };
+                desired.neighbours.push(Neighbour { ip: via, mac });
+                desired
+                    .ways
+                    .extend(of_family.by_ref().map(|net| Way { subnet: *net, via }));
+            }
+        }
+        Ok(desired)
     }
 }
 
@@ -122,92 +178,17 @@ fn is_computable(peers: &[Peer], overlay: &Overlay) -> Result<bool> {
     Ok(true)
 }
 
-/// What the kernel lacks and what it has too much.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    /// Remotes to delete and to add.
-    pub(super) remotes: (Vec<Remote>, Vec<Remote>),
-    /// Neighbours to delete and to set.
-    pub(super) neighbours: (Vec<Neighbour>, Vec<Neighbour>),
-}
-
-impl Changes {
-    /// All that is wanted, on devices that are new.
-    pub(super) fn from_nothing(desired: &Desired) -> Self {
-        Changes {
-            remotes: (Vec::new(), desired.remotes.clone()),
-            neighbours: (Vec::new(), desired.neighbours.clone()),
-        }
-    }
-
-    /// Compares what the kernel has with what is wanted.
-    pub(super) fn of(
-        host: &mut Netlink,
-        bridge: &Link,
-        device: &Link,
-        desired: &Desired,
-    ) -> Result<Self> {
-        let remotes = host.remotes(device.index)?;
-        let mut neighbours = host.set_neighbours(bridge.index, true)?;
-        neighbours.extend(host.set_neighbours(bridge.index, false)?);
-        Ok(Changes {
-            remotes: changes(&remotes, &desired.remotes),
-            neighbours: changes(&neighbours, &desired.neighbours),
-        })
-    }
-
-    /// The requests that carry them out.
-    pub(super) fn operations(&self, bridge: u32, device: u32) -> Vec<Operation> {
-        let deleted = self.remotes.0.iter();
-        let deleted = deleted.map(|remote| kernel::delete_remote(device, remote, true));
-        let added = self.remotes.1.iter();
-        let added = added.map(|remote| kernel::add_remote(device, remote, true));
-        // A neighbour whose hardware address changes is set, not deleted.
-        let set: HashSet<_> = self.neighbours.1.iter().map(|one| one.ip).collect();
-        let forgotten = self
-            .neighbours
-            .0
-            .iter()
-            .filter(|one| !set.contains(&one.ip));
-        let forgotten = forgotten.map(|one| kernel::delete_neighbour(bridge, one.ip));
-        let known = self.neighbours.1.iter();
-        let known = known.map(|one| kernel::set_neighbour(bridge, one));
-        deleted.chain(added).chain(forgotten).chain(known).collect()
-    }
-
-    /// In words; none when there is nothing to change.
-    pub(super) fn summary(&self) -> Option<String> {
-        let kinds = [
-            ("missing remotes", self.remotes.1.len()),
-            ("stale remotes", self.remotes.0.len()),
-            ("missing neighbours", self.neighbours.1.len()),
-            ("stale neighbours", self.neighbours.0.len()),
-        ];
-        let some = kinds.iter().filter(|(_, count)| *count > 0);
-        let texts: Vec<_> = some
-            .map(|(kind, count)| format!("{count} {kind}"))
-            .collect();
-        (!texts.is_empty()).then(|| texts.join(", "))
-    }
-}
-
-/// What is to be deleted and what added, so that `found` becomes `wanted`.
-pub(super) fn changes<T: Copy + Eq + Hash>(found: &[T], wanted: &[T]) -> (Vec<T>, Vec<T>) {
-    let has: HashSet<&T> = found.iter().collect();
-    let wants: HashSet<&T> = wanted.iter().collect();
-    let only = |list: &[T], other: &HashSet<&T>| {
-        let missing = list.iter().filter(|item| !other.contains(item));
-        missing.copied().collect()
-    };
-    (only(found, &wants), only(wanted, &has))
-}
-
 #[cfg(test)]
 mod tests {
     use cni::Config;
     use serde_json::json;
 
     use super::*;
+
+    fn overlay(subnet: &str) -> Overlay {
+        let config = json!({"name": "n", "ipam": {"type": "host-local", "subnet": subnet}});
+        Overlay::read(&Config::parse(config.to_string().as_bytes()).unwrap()).unwrap()
+    }
 
     fn segment(subnet: &str, places: u64) -> Desired {
         let peers: Vec<Peer> = (0..places)
@@ -217,11 +198,8 @@ mod tests {
                 subnets: Vec::new(),
             })
             .collect();
-        let config = json!({"name": "n", "ipam": {"type": "host-local", "subnet": subnet}});
-        let config = Config::parse(config.to_string().as_bytes()).unwrap();
-        let overlay = Overlay::read(&config).unwrap();
         let source = Source::Places(place::Bounds::default());
-        Desired::of_segment(&source, Some(&peers), &overlay).unwrap()
+        Desired::of_segment(&source, Some(&peers), &overlay(subnet)).unwrap()
     }
 
     #[test]
@@ -252,8 +230,25 @@ mod tests {
     }
 
     #[test]
-    fn only_differences_are_changes() {
-        assert_eq!(changes(&[1, 2, 3], &[3, 4, 1]), (vec![2], vec![4]));
-        assert_eq!(changes(&[1, 2], &[2, 1]), (vec![], vec![]));
+    fn routed_hosts_are_three_entries() {
+        let place = [("slot".to_owned(), 3)].into_iter().collect();
+        let peer = |place, subnets: &[&str]| Peer {
+            underlay: "192.0.2.3".parse().unwrap(),
+            place,
+            subnets: subnets.iter().map(|net| net.parse().unwrap()).collect(),
+        };
+        let overlay = overlay("10.0.{slot}.0/24");
+        let by_place = Desired::of_routes(&[peer(Some(place), &[])], &overlay).unwrap();
+        assert_eq!(by_place.len(), 3);
+        assert_eq!(by_place.remotes[0].mac.to_string(), "0e:58:c0:00:02:03");
+        assert_eq!(by_place.ways[0].subnet.to_string(), "10.0.3.0/24");
+        assert_eq!(by_place.ways[0].via.to_string(), "10.0.3.0");
+        assert_eq!(by_place.neighbours[0].ip, by_place.ways[0].via);
+        let listed = ["10.7.0.0/24", "10.8.0.0/24", "fd07::/64"];
+        let listed = Desired::of_routes(&[peer(None, &listed)], &overlay).unwrap();
+        assert_eq!((listed.neighbours.len(), listed.ways.len()), (2, 3));
+        assert_eq!(listed.ways[1].via.to_string(), "10.7.0.0");
+        let error = Desired::of_routes(&[peer(None, &[])], &overlay).unwrap_err();
+        assert!(error.to_string().contains("192.0.2.3"), "{error}");
     }
 }

@@ -61,6 +61,11 @@ pub enum Fault {
         /// This host's tunnel end point.
         own: IpAddr,
     },
+    /// A peer whose subnets nobody knows, where they are routed to.
+    #[error(
+        "\"mode\": \"l3\" routes to each host's subnets, and those of {0} are not known; \"ipam\" must derive them from places, or the inventory list them as \"subnets\""
+    )]
+    NoSubnets(IpAddr),
     /// More places than a host can have tunnels to.
     #[error("\"peers.places\" are {0} places; at most {limit} can be peers of one host", limit = super::peers::MOST)]
     TooMany(u128),

@@ -30,10 +30,15 @@ struct Raw {
     udp_checksum: Option<bool>,
     source_port_range: String,
     mtu: u32,
+    storm_limit: u32,
     peers: RawPeers,
     isolated: bool,
     hairpin_mode: bool,
     keep: bool,
+    mode: String,
+    gateway: String,
+    is_gateway: bool,
+    is_default_gateway: bool,
 }
 
 impl Default for Raw {
@@ -48,10 +53,15 @@ impl Default for Raw {
             udp_checksum: None,
             source_port_range: String::new(),
             mtu: 0,
+            storm_limit: 0,
             peers: RawPeers::default(),
             isolated: false,
             hairpin_mode: false,
             keep: false,
+            mode: String::new(),
+            gateway: String::new(),
+            is_gateway: false,
+            is_default_gateway: false,
         }
     }
 }
@@ -74,6 +84,15 @@ struct RawPeers {
     evpn: bool,
 }
 
+/// What hosts have of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// One segment across all hosts.
+    L2,
+    /// A segment a host, and routes between them.
+    L3,
+}
+
 /// What the configuration says.
 #[derive(Debug)]
 pub(super) struct Keys {
@@ -87,9 +106,13 @@ pub(super) struct Keys {
     pub(super) checksum: Option<bool>,
     pub(super) source_ports: Option<(u16, u16)>,
     pub(super) mtu: Option<u32>,
+    pub(super) storm_limit: Option<u32>,
     pub(super) peers: Source,
     isolated: bool,
     hairpin_mode: bool,
+    pub(super) mode: Mode,
+    pub(super) has_gateway: bool,
+    pub(super) is_default_gateway: bool,
 }
 
 impl Keys {
@@ -109,6 +132,16 @@ impl Keys {
             let right = format!("{LEAST_MTU} bytes or more, or 0 for what fits");
             return Err(bad("mtu", &raw.mtu.to_string(), &right));
         }
+        let mode = mode(&raw.mode)?;
+        let source = peers(&raw.peers)?;
+        let has_gateway = has_gateway(&raw, mode)?;
+        if mode == Mode::L3 && matches!(source, Source::Group(_) | Source::Evpn) {
+            return Err(bad(
+                "mode",
+                "\"l3\"",
+                "with \"peers\" whose subnets are known: \"places\" or \"file\"",
+            ));
+        }
         Ok(Keys {
             vni: raw.vni,
             port: raw.port,
@@ -119,9 +152,13 @@ impl Keys {
             checksum: raw.udp_checksum,
             source_ports: source_ports(&raw.source_port_range)?,
             mtu: Some(raw.mtu).filter(|mtu| *mtu != 0),
-            peers: peers(&raw.peers)?,
+            storm_limit: Some(raw.storm_limit).filter(|limit| *limit != 0),
+            peers: source,
             isolated: raw.isolated,
             hairpin_mode: raw.hairpin_mode,
+            mode,
+            has_gateway,
+            is_default_gateway: raw.is_default_gateway,
         })
     }
 
@@ -145,6 +182,30 @@ pub(super) fn bad(key: &'static str, value: &str, right: &str) -> Error {
         key,
         value: value.to_owned(),
         right: right.to_owned(),
+    }
+}
+
+fn mode(text: &str) -> Result<Mode> {
+    match text {
+        "" | "l2" => Ok(Mode::L2),
+        "l3" => Ok(Mode::L3),
+        other => Err(bad("mode", &format!("\"{other}\""), "\"l2\" or \"l3\"")),
+    }
+}
+
+/// Whether there is a gateway: where hosts are routed to there must be one. The keys
+/// of `bridge` say the same as `gateway`.
+fn has_gateway(raw: &Raw, mode: Mode) -> Result<bool> {
+    let asked = raw.is_gateway || raw.is_default_gateway || mode == Mode::L3;
+    match raw.gateway.as_str() {
+        "" => Ok(asked),
+        "anycast" => Ok(true),
+        "none" if !asked => Ok(false),
+        other => Err(bad(
+            "gateway",
+            &format!("\"{other}\""),
+            "\"anycast\", or \"none\", which \"mode\": \"l3\" and \"isDefaultGateway\" exclude",
+        )),
     }
 }
 

@@ -6,6 +6,9 @@
 //! the other hosts are follows from their places, an inventory, a multicast group or
 //! a routing daemon: nothing of ours runs in between.
 
+mod blueprint;
+mod changes;
+mod compare;
 mod desired;
 mod fault;
 mod keys;
@@ -13,20 +16,23 @@ mod lock;
 mod names;
 mod overlay;
 mod peers;
+mod router;
 mod segment;
 mod sync;
 mod underlay;
 
 use cni::{Attachment, Call, Config, Failure, Interface, Plugin, Request};
+use ipnetwork::IpNetwork;
 use kernel::{Link, Mac, Netlink, PortFlags, VethPair};
 
 use crate::attachment::{Identity, requested_mac};
 use crate::container::Inside;
 use crate::undo::Undo;
-use crate::{Error, Result, bridge, cable, check, garbage, lease};
+use crate::{Error, Result, bridge, cable, check, garbage, gateway, lease, routes};
+use blueprint::Blueprint;
 pub use fault::Fault;
-use keys::Keys;
-use segment::Blueprint;
+use keys::{Keys, Mode};
+use overlay::Overlay;
 pub use sync::{Change, Synced, sync};
 
 /// The plugin.
@@ -83,9 +89,13 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     inside.make_room("veth")?;
 
     let mut undo = Undo::default();
-    let early = lease::take_early(call, &mut undo)?;
+    let mut early = lease::take_early(call, &mut undo)?;
     let mac = asked_mac.unwrap_or_else(|| lease::mac(early.as_ref(), &identity));
-    let entered = segment::enter(&mut host, config, &keys, &mut undo)?;
+    let gateways = match &mut early {
+        Some(lease) => gateways_of(&keys, config, lease)?,
+        None => Vec::new(),
+    };
+    let entered = segment::enter(&mut host, config, &keys, &gateways, &mut undo)?;
     let segment = entered.bridge.clone();
     let mtu = mtu(&keys, &segment)?;
     let pair = VethPair {
@@ -102,7 +112,14 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     drop(entered);
     let mut layer3 = match early {
         Some(lease) => lease,
-        None => lease::take(call, &mut undo)?,
+        None => {
+            let mut lease = lease::take(call, &mut undo)?;
+            let gateways = gateways_of(&keys, config, &mut lease)?;
+            drop(segment::enter(
+                &mut host, config, &keys, &gateways, &mut undo,
+            )?);
+            lease
+        }
     };
     let link = inside.configure(&mut layer3)?;
     bridge::wait_for_port(&mut host, &identity.host_link)?;
@@ -119,6 +136,27 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         &link,
         layer3,
     ))
+}
+
+/// Fills in what the gateway means for the container, and returns its addresses. Where
+/// other hosts are routed to, the way to them is by the gateway.
+fn gateways_of(keys: &Keys, config: &Config, lease: &mut Attachment) -> Result<Vec<IpNetwork>> {
+    if !keys.has_gateway {
+        return Ok(Vec::new());
+    }
+    let gateways = gateway::addresses(lease);
+    if keys.is_default_gateway {
+        gateway::add_default_routes(lease);
+    } else if keys.mode == Mode::L3 {
+        for whole in Overlay::read(config)?.whole() {
+            let of_family = |net: &&IpNetwork| net.is_ipv4() == whole.is_ipv4();
+            let is_there = lease.routes.iter().any(|route| route.dst == whole);
+            if let Some(gateway) = gateways.iter().find(of_family).filter(|_| !is_there) {
+                lease.routes.push(routes::via(whole, gateway.ip()));
+            }
+        }
+    }
+    Ok(gateways)
 }
 
 /// The MTU of a container: what the network has, or less.
@@ -164,7 +202,7 @@ fn check_links(request: &Request) -> Result<()> {
     let segment = segment::find(&mut host, &config.name, keys.vni)?;
     let name = names::bridge(keys.vni);
     let segment = segment.ok_or_else(|| check::differs("bridge", &name, "no link of that name"))?;
-    segment::compare(&mut host, &segment, &blueprint)?;
+    compare::network(&segment, &blueprint)?;
     let what = format!("host's end {}", identity.host_link);
     let port = host.link(&identity.host_link)?;
     let port = port.ok_or_else(|| check::differs(&what, "a link on the host", "none"))?;
@@ -191,7 +229,7 @@ fn status(config: &Config) -> Result<()> {
         let blueprint = Blueprint::draw(&mut host, config, &keys)?;
         match segment::find(&mut host, &config.name, keys.vni)? {
             Some(_) => Ok(()),
-            None => segment::could_be_built(&mut host, &blueprint),
+            None => compare::could_be_built(&mut host, &blueprint),
         }
     };
     look().map_err(|error| Error::NotAvailable(Box::new(error)))

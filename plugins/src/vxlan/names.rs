@@ -3,6 +3,7 @@
 //! what is left by a process that was killed is found again.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use kernel::Mac;
 
@@ -16,6 +17,16 @@ pub(super) fn device(vni: u32) -> String {
 /// The bridge that it and the containers are ports of.
 pub(super) fn bridge(vni: u32) -> String {
     format!("vxbr{vni}")
+}
+
+/// The bridge's port that leads to the network's router.
+pub(super) fn gateway_port(vni: u32) -> String {
+    format!("vxgw{vni}")
+}
+
+/// Where the namespace of the network's router is.
+pub(super) fn router(vni: u32) -> PathBuf {
+    format!("/run/netns/slash24-vx{vni}").into()
 }
 
 /// What is written on the bridge of a network once it is complete.
@@ -43,6 +54,16 @@ pub(super) fn tunnel_mac(underlay: IpAddr) -> Mac {
 /// bridges are on one segment, so it must not be the same on two hosts.
 pub(super) fn bridge_mac(vni: u32, underlay: IpAddr) -> Mac {
     derived("bridge", &format!("{vni} {underlay}"))
+}
+
+/// The hardware address of a network's gateway, the same on every host.
+pub(super) fn gateway_mac(vni: u32) -> Mac {
+    derived("gateway", &vni.to_string())
+}
+
+/// The hardware address of the port that leads to it, which nobody sends to.
+pub(super) fn gateway_port_mac(vni: u32) -> Mac {
+    derived("gateway port", &vni.to_string())
 }
 
 fn derived(kind: &str, of: &str) -> Mac {

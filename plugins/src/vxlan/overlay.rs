@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use cni::Config;
+use ipnetwork::IpNetwork;
 use place::{AddressTemplate, Family, Place, SubnetTemplate};
 use serde::Deserialize;
 
@@ -73,6 +74,23 @@ impl Overlay {
         self.sets.len() == 1 && self.ranges().all(Range::follows_place)
     }
 
+    /// Whether every place has subnets of its own.
+    pub(super) fn has_subnets_by_place(&self) -> bool {
+        !self.sets.is_empty()
+            && self
+                .ranges()
+                .all(|range| has_fields(range.subnet.address()))
+    }
+
+    /// The subnets of a place.
+    pub(super) fn subnets_at(&self, place: &Place) -> Result<Vec<IpNetwork>> {
+        let subnet = |range: &Range| Ok(range.subnet.at_place(place).map_err(of_ipam)?);
+        let mut subnets: Vec<IpNetwork> = self.ranges().map(subnet).collect::<Result<_>>()?;
+        subnets.sort();
+        subnets.dedup();
+        Ok(subnets)
+    }
+
     /// The addresses that containers of a place can have.
     pub(super) fn addresses_at(&self, place: &Place) -> Result<Vec<IpAddr>> {
         let mut addresses = Vec::new();
@@ -93,6 +111,24 @@ impl Overlay {
             size = size.saturating_add(last.saturating_sub(first).saturating_add(1));
         }
         Ok(size)
+    }
+
+    /// The part of the address plan that all places are in: the bits before the
+    /// first field of each subnet.
+    pub(super) fn whole(&self) -> Vec<IpNetwork> {
+        let whole = |range: &Range| {
+            let address = range.subnet.address();
+            let family = address.family();
+            let first = address.fields().first();
+            let above = first.map(|field| family.bits() - field.shift - field.bits);
+            let prefix = above.map_or(range.subnet.prefix(), |bits| bits as u8);
+            let net = IpNetwork::new(family.address(address.literal()), prefix).ok()?;
+            IpNetwork::new(net.network(), prefix).ok()
+        };
+        let mut all: Vec<IpNetwork> = self.ranges().filter_map(whole).collect();
+        all.sort();
+        all.dedup();
+        all
     }
 }
 
@@ -170,24 +206,30 @@ mod tests {
     #[test]
     fn subnets_and_addresses_follow_from_places() {
         let by_place = overlay(json!({"type": "host-local", "subnet": "10.{rack}.{slot}.0/29"}));
-        assert!(by_place.is_computable());
+        assert!(by_place.is_computable() && by_place.has_subnets_by_place());
+        assert_eq!(
+            texts(by_place.subnets_at(&at(1, 2)).unwrap()),
+            ["10.1.2.0/29"]
+        );
         let addresses = texts(by_place.addresses_at(&at(1, 2)).unwrap());
         assert_eq!(
             addresses,
             ["10.1.2.2", "10.1.2.3", "10.1.2.4", "10.1.2.5", "10.1.2.6"]
         );
         assert_eq!(by_place.size_at(&at(1, 2)).unwrap(), 6);
+        assert_eq!(texts(by_place.whole()), ["10.0.0.0/8"]);
 
         let slices = overlay(json!({"type": "host-local", "ranges": [[{
             "subnet": "10.9.0.0/16", "rangeStart": "10.9.{slot}.2", "rangeEnd": "10.9.{slot}.3",
         }]]}));
-        assert!(slices.is_computable());
+        assert!(slices.is_computable() && !slices.has_subnets_by_place());
         assert_eq!(
             texts(slices.addresses_at(&at(1, 7)).unwrap()),
             ["10.9.7.2", "10.9.7.3"]
         );
 
         let wide = overlay(json!({"type": "host-local", "subnet": "fd00:{rack}:{slot}::/64"}));
+        assert_eq!(texts(wide.whole()), ["fd00::/16"]);
         assert!(wide.size_at(&at(1, 1)).unwrap() > 1 << 63);
     }
 

@@ -4,12 +4,14 @@
 use std::fmt;
 
 use cni::Config;
-use kernel::{EVERYBODY, Netlink};
+use kernel::{EVERYBODY, Neighbour, Netlink, Remote};
 
-use super::desired::Changes;
+use super::blueprint::Blueprint;
+use super::changes::{Changes, Difference};
+use super::desired::Way;
 use super::keys::Keys;
 use super::lock::Lock;
-use super::segment::{self, Blueprint};
+use super::{compare, segment};
 use crate::Result;
 
 /// What became of a network.
@@ -55,48 +57,47 @@ pub fn sync(config: &Config, dry_run: bool) -> Result<Synced> {
         return Ok(Synced::default());
     };
     let blueprint = Blueprint::draw(&mut host, config, &keys)?;
-    let device = segment::compare_devices(&mut host, &bridge, &blueprint)?;
+    let mut far = compare::devices(&bridge, &blueprint)?;
     let desired = &blueprint.desired;
     let mut synced = Synced {
         is_here: true,
-        entries: desired.remotes.len() + desired.neighbours.len(),
+        entries: desired.len(),
         changes: Vec::new(),
     };
     if !desired.is_ours() {
         return Ok(synced);
     }
-    let changes = Changes::of(&mut host, &bridge, &device, desired)?;
+    let changes = Changes::of(&mut far, desired)?;
     synced.changes = in_words(&changes);
     if !dry_run {
-        let operations = changes.operations(bridge.index, device.index);
-        host.apply_in_parts(&operations)?;
+        far.apply(&changes)?;
     }
     Ok(synced)
 }
 
 fn in_words(changes: &Changes) -> Vec<Change> {
-    let change = |is_added, what| Change { is_added, what };
-    let remotes = [(false, &changes.remotes.0), (true, &changes.remotes.1)];
-    let remotes = remotes.into_iter().flat_map(|(is_added, list)| {
-        list.iter().map(move |remote| {
-            change(
-                is_added,
-                match remote.mac {
-                    EVERYBODY => format!("host {}", remote.host),
-                    mac => format!("{mac} on host {}", remote.host),
-                },
-            )
-        })
-    });
-    let neighbours = [
-        (false, &changes.neighbours.0),
-        (true, &changes.neighbours.1),
-    ];
-    let neighbours = neighbours.into_iter().flat_map(|(is_added, list)| {
-        let in_words = move |one: &kernel::Neighbour| {
-            change(is_added, format!("neighbour {} {}", one.ip, one.mac))
-        };
-        list.iter().map(in_words)
-    });
-    remotes.chain(neighbours).collect()
+    let remote = |remote: &Remote| match remote.mac {
+        EVERYBODY => format!("host {}", remote.host),
+        mac => format!("{mac} on host {}", remote.host),
+    };
+    let neighbour = |one: &Neighbour| format!("neighbour {} {}", one.ip, one.mac);
+    let way = |way: &Way| format!("route {} via {}", way.subnet, way.via);
+    let mut words = listed(&changes.remotes, remote);
+    words.extend(listed(&changes.neighbours, neighbour));
+    words.extend(listed(&changes.ways, way));
+    words
+}
+
+fn listed<T>(difference: &Difference<T>, what: impl Fn(&T) -> String) -> Vec<Change> {
+    let change = |is_added| {
+        let what = &what;
+        move |item: &T| Change {
+            is_added,
+            what: what(item),
+        }
+    };
+    let deleted = difference.delete.iter().map(change(false));
+    deleted
+        .chain(difference.add.iter().map(change(true)))
+        .collect()
 }

@@ -1,14 +1,21 @@
 //! `vxlan`: private segments across hosts.
 
 mod fleet;
+mod gateway;
 mod lifecycle;
+mod peers;
 mod segment;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [segment::trials(), lifecycle::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        segment::trials(),
+        peers::trials(),
+        gateway::trials(),
+        lifecycle::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

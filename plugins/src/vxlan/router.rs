@@ -1,0 +1,189 @@
+//! A network's router on this host: a namespace of its own, with the gateway's
+//! addresses on a port of the network's bridge, and in mode `l3` the tunnel.
+//!
+//! Tenants may have the same subnets. In one namespace their gateways would share the
+//! table of local addresses, connection tracking and the reverse path filter, whatever
+//! tables their routes were in. In namespaces they share nothing.
+//!
+//! The namespace is bound to a path, as runtimes do it for containers, and lives for
+//! as long as the network does.
+
+use ipnetwork::IpNetwork;
+use kernel::{Link, Neighbour, Netlink, Netns, VethPair, sysctl};
+
+use super::names;
+use crate::Result;
+
+/// The name of the router's link to the bridge.
+const GATEWAY: &str = "gateway";
+/// What fits on a link (`IFALIASZ`). An address that is not in the mark any more is
+/// looked for each time, and found.
+const LONGEST_MARK: usize = 250;
+
+/// The router.
+pub(super) struct Router {
+    pub(super) netns: Netns,
+    pub(super) netlink: Netlink,
+}
+
+impl Router {
+    /// The router of a VNI, if there is one.
+    pub(super) fn open(vni: u32) -> Result<Option<Self>> {
+        match Netns::open(&names::router(vni)) {
+            Ok(netns) => Router::of(netns).map(Some),
+            Err(kernel::Error::NotNetns { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The router of a VNI, which is made if there is none.
+    pub(super) fn ensure(vni: u32) -> Result<Self> {
+        if let Some(router) = Router::open(vni)? {
+            return Ok(router);
+        }
+        let mut router = Router::of(Netns::create(&names::router(vni))?)?;
+        router.inside(|| {
+            sysctl::set("net/ipv4/ip_forward", "1")?;
+            sysctl::set("net/ipv6/conf/all/forwarding", "1")?;
+            sysctl::set("net/ipv6/conf/default/accept_ra", "0")?;
+            // Gateways are on every host; none of them is a duplicate.
+            sysctl::set("net/ipv6/conf/default/accept_dad", "0")
+        })?;
+        if let Some(loopback) = router.netlink.link("lo")? {
+            router
+                .netlink
+                .apply(&[kernel::set_state(loopback.index, true)])?;
+        }
+        Ok(router)
+    }
+
+    fn of(netns: Netns) -> Result<Self> {
+        let entered = netns.enter()?;
+        let netlink = Netlink::open()?;
+        drop(entered);
+        Ok(Router { netns, netlink })
+    }
+
+    fn inside(&self, work: impl FnOnce() -> kernel::Result<()>) -> Result<()> {
+        let _inside = self.netns.enter()?;
+        Ok(work()?)
+    }
+
+    /// Gives the router gateway addresses on the bridge.
+    fn connect(
+        &mut self,
+        host: &mut Netlink,
+        vni: u32,
+        bridge: &Link,
+        gateways: &[IpNetwork],
+    ) -> Result<Link> {
+        let port = names::gateway_port(vni);
+        let found = host.link(&port)?;
+        let inner = self.netlink.link(GATEWAY)?;
+        let port = match (found, inner) {
+            (Some(port), Some(_)) if port.controller == Some(bridge.index) => port,
+            (found, _) => {
+                let rest = found.map(|link| kernel::delete_link(link.index));
+                host.apply(rest.as_slice())?;
+                self.plug_in(host, vni, bridge)?
+            }
+        };
+        let inner = expect(&mut self.netlink, GATEWAY)?;
+        let addresses = gateways.iter();
+        let mut operations: Vec<_> = addresses
+            .map(|net| kernel::add_address(inner.index, *net))
+            .collect();
+        operations.push(kernel::set_state(inner.index, true));
+        self.netlink.apply(&operations)?;
+        Ok(port)
+    }
+
+    fn plug_in(&mut self, host: &mut Netlink, vni: u32, bridge: &Link) -> Result<Link> {
+        let name = names::gateway_port(vni);
+        let pair = VethPair {
+            host_name: &name,
+            host_mac: names::gateway_port_mac(vni),
+            container_name: GATEWAY,
+            container_mac: names::gateway_mac(vni),
+            container: self.netns.descriptor(),
+            mtu: Some(bridge.mtu),
+        };
+        host.apply(&[
+            kernel::create_veth(&pair),
+            kernel::generate_no_addresses(&name),
+            kernel::attach_port(&kernel::BridgePort {
+                name: &name,
+                bridge: bridge.index,
+                alias: "",
+            }),
+        ])?;
+        let port = expect(host, &name)?;
+        // Other hosts' gateways have the same address: whatever comes from them, the
+        // way to the gateway is this one.
+        host.apply(&[kernel::pin_to_port(port.index, pair.container_mac)])?;
+        Ok(port)
+    }
+}
+
+fn expect(netlink: &mut Netlink, name: &str) -> Result<Link> {
+    let found = netlink.link(name)?;
+    found.ok_or_else(|| kernel::Error::Garbled(format!("create {name}")).into())
+}
+
+/// Whether the router has these gateway addresses already, as its port's mark says.
+pub(super) fn serves(host: &mut Netlink, vni: u32, gateways: &[IpNetwork]) -> Result<bool> {
+    if gateways.is_empty() {
+        return Ok(true);
+    }
+    let port = host.link(&names::gateway_port(vni))?;
+    let mark = port.map(|port| port.alias).unwrap_or_default();
+    let has = |net: &IpNetwork| mark.split(' ').any(|word| word == net.to_string());
+    Ok(gateways.iter().all(has))
+}
+
+/// Makes the router serve these gateway addresses; the caller has the lock alone.
+pub(super) fn serve(
+    host: &mut Netlink,
+    vni: u32,
+    network: &str,
+    bridge: &Link,
+    gateways: &[IpNetwork],
+) -> Result<()> {
+    let mut router = Router::ensure(vni)?;
+    let port = router.connect(host, vni, bridge, gateways)?;
+    // The bridge answers for the gateway, so that no question for it leaves the host.
+    let known = gateways.iter().map(|net| Neighbour {
+        ip: net.ip(),
+        mac: names::gateway_mac(vni),
+    });
+    let mut operations: Vec<_> = known
+        .map(|one| kernel::set_neighbour(bridge.index, &one))
+        .collect();
+    let mut mark = match port.alias.is_empty() {
+        true => names::mark(network),
+        false => port.alias,
+    };
+    for net in gateways {
+        let word = net.to_string();
+        let fits = mark.len() + word.len() < LONGEST_MARK;
+        if fits && !mark.split(' ').any(|known| known == word) {
+            mark = format!("{mark} {word}");
+        }
+    }
+    operations.push(kernel::set_up_as(port.index, &mark));
+    Ok(host.apply(&operations)?)
+}
+
+/// Removes the router of a VNI, if it has one.
+pub(super) fn remove(host: &mut Netlink, vni: u32) -> Result<()> {
+    if let Some(port) = host.link(&names::gateway_port(vni))? {
+        kernel::remove_link(port.index, None, None)?;
+    }
+    if let Some(mut router) = Router::open(vni)? {
+        // Not with the namespace, which ends in its own time: the VNI is to be free.
+        if let Some(device) = router.netlink.link(&names::device(vni))? {
+            router.netlink.apply(&[kernel::delete_link(device.index)])?;
+        }
+    }
+    Ok(Netns::remove(&names::router(vni))?)
+}
