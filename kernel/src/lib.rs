@@ -15,6 +15,7 @@ mod address;
 mod decode;
 mod error;
 mod fdb;
+pub mod iptables;
 mod link;
 mod mac;
 mod neighbour;

@@ -1,6 +1,8 @@
 //! All of the project's `unsafe` code.
 #![allow(unsafe_code)]
 
+use std::os::fd::{AsRawFd, OwnedFd};
+
 use nix::errno::Errno;
 use nix::libc;
 use nix::unistd::{ForkResult, Pid, fork};
@@ -55,4 +57,28 @@ pub(crate) fn close(descriptor: i32) -> nix::Result<()> {
     // SAFETY: only called in a child between its fork and its end, where nothing
     // else owns the standard descriptors or will use them.
     Errno::result(unsafe { libc::close(descriptor) }).map(drop)
+}
+
+/// Reads an option of a socket into `bytes`, which it fills as far as it goes.
+///
+/// # Errors
+/// What `getsockopt` says.
+pub(crate) fn get_option(
+    socket: &OwnedFd,
+    level: i32,
+    option: i32,
+    bytes: &mut [u8],
+) -> nix::Result<()> {
+    let mut length = libc::socklen_t::try_from(bytes.len()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the kernel writes at most `length` bytes, which is how many there are.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            bytes.as_mut_ptr().cast(),
+            &mut length,
+        )
+    };
+    Errno::result(done).map(drop)
 }

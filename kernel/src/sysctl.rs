@@ -41,6 +41,12 @@ pub fn ensure(name: &str, value: &str) -> Result<()> {
     }
 }
 
+/// The value of a parameter, if this kernel has it.
+pub fn get(name: &str) -> Option<String> {
+    let value = std::fs::read_to_string(path(name)).ok()?;
+    Some(value.trim_ascii().to_owned())
+}
+
 fn path(name: &str) -> String {
     format!("/proc/sys/{name}")
 }

@@ -8,6 +8,7 @@
 
 mod cli;
 mod collect;
+mod doctor;
 mod error;
 mod install;
 mod networks;

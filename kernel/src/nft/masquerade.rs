@@ -6,10 +6,10 @@ use ipnetwork::IpNetwork;
 use nix::errno::Errno;
 
 use super::expression::{Expression, Verdict};
-use super::message::{self, Batch, Family, Hook, NFGENMSG};
+use super::message::{self, Batch, Family, Hook, NFGENMSG, text_of};
 use super::{Netfilter, TABLE, done};
 use crate::Result;
-use crate::decode::{attributes, text};
+use crate::decode::attributes;
 
 /// The chain that masquerading starts from, and where packets come to it: `type nat
 /// hook postrouting priority srcnat`.
@@ -78,7 +78,7 @@ pub fn forget_network(network: &str) -> Result<()> {
         return Ok(());
     }
     let mut batch = Batch::new(Family::Inet);
-    let rules = message::ask_for_rules(Family::Inet, TABLE, POSTROUTING);
+    let rules = message::ask_for_rules(Family::Inet, TABLE, Some(POSTROUTING));
     filter.ask(rules, |payload| {
         let jumps = |chain: &String| contains(payload, &destination(chain));
         if let Some(handle) = handle_of(payload).filter(|_| chains.iter().any(jumps)) {
@@ -93,12 +93,6 @@ pub fn forget_network(network: &str) -> Result<()> {
         Some((Errno::ENOENT, _)) => Ok(()),
         refused => done(refused, format!("stop masquerading network {network}")),
     }
-}
-
-fn text_of(payload: &[u8], wanted: u16) -> String {
-    let attribute =
-        attributes(payload.get(NFGENMSG..).unwrap_or_default()).find(|(kind, _)| *kind == wanted);
-    attribute.map(|(_, value)| text(value)).unwrap_or_default()
 }
 
 /// `NFTA_RULE_HANDLE`.

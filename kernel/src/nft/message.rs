@@ -36,12 +36,18 @@ pub(super) const NFGENMSG: usize = 4;
 /// Which packets a table sees (`NFPROTO_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
-    /// Those of IPv4 and of IPv6.
+    /// All of them, for questions.
+    Any = 0,
+    /// Packets of IPv4 and of IPv6.
     Inet = 1,
+    /// Packets of IPv4.
+    Ipv4 = 2,
     /// Whatever passes one link.
     Netdev = 5,
     /// Frames that bridges forward.
     Bridge = 7,
+    /// Packets of IPv6.
+    Ipv6 = 10,
 }
 
 /// A chain that packets come to by themselves.
@@ -109,12 +115,14 @@ pub(super) fn ask_for_chains(family: Family) -> Batch {
     batch
 }
 
-/// The question for the rules of a chain.
-pub(super) fn ask_for_rules(family: Family, table: &str, chain: &str) -> Batch {
+/// The question for the rules of a chain, or of all chains of a table.
+pub(super) fn ask_for_rules(family: Family, table: &str, chain: Option<&str>) -> Batch {
     let mut batch = Batch::question(family);
     batch.message(GET_RULE, REQUEST | DUMP, |m| {
         attribute_text(m, 1, table);
-        attribute_text(m, 2, chain);
+        if let Some(chain) = chain {
+            attribute_text(m, 2, chain);
+        }
     });
     batch
 }
@@ -368,6 +376,13 @@ fn comment(text: &str) -> Vec<u8> {
     const LONGEST: usize = 250;
     let text = &text.as_bytes()[..text.floor_char_boundary(LONGEST)];
     [&[0, text.len() as u8 + 1], text, &[0]].concat()
+}
+
+/// An attribute of an answer, which is text.
+pub(super) fn text_of(payload: &[u8], wanted: u16) -> String {
+    let mut attributes = attributes(payload.get(NFGENMSG..).unwrap_or_default());
+    let found = attributes.find(|(kind, _)| *kind == wanted);
+    found.map(|(_, value)| text(value)).unwrap_or_default()
 }
 
 /// The elements in an answer: their keys and comments.

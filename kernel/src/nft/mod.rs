@@ -7,6 +7,7 @@
 //! everything there is, and deleting the tables removes it.
 
 mod expression;
+mod forward;
 mod link;
 mod masquerade;
 mod message;
@@ -20,6 +21,7 @@ use crate::netlink::receive;
 use crate::{Error, Result};
 use message::{Batch, Family};
 
+pub use forward::{ForwardChain, dropping_forward_chains};
 pub use link::{forget_link, guard_link, is_guarded_link};
 pub use masquerade::{forget_network, is_masqueraded, masquerade};
 pub use spoof::{Guard, Release, all_guards, guard, guard_of, is_guarded};

@@ -44,21 +44,26 @@ pub(super) struct RuntimeArgs {
 impl RuntimeArgs {
     /// The runtime that these directories make.
     pub(super) fn runtime(&self) -> Result<Runtime, Error> {
-        let from_environment = || {
-            let path = std::env::var_os("CNI_PATH").filter(|path| !path.is_empty());
-            vec![path.map_or_else(|| PathBuf::from(PLUGIN_DIR), PathBuf::from)]
-        };
-        let lists = match self.plugin_dir.is_empty() {
-            true => from_environment(),
-            false => self.plugin_dir.clone(),
-        };
-        // Both may be lists as CNI_PATH is one.
-        let directories = lists.iter().flat_map(std::env::split_paths);
-        let directories = directories.map(|dir| absolute(&dir));
+        let directories = plugin_directories(&self.plugin_dir)?;
         let cache = Cache::new(absolute(&self.cache_dir)?);
-        let runtime = Runtime::new(directories.collect::<Result<_, _>>()?, cache);
+        let runtime = Runtime::new(directories, cache);
         Ok(runtime.with_plugins(registry::PLUGINS))
     }
+}
+
+/// The directories of plugins that were named, or those that hold when none was. Each
+/// may be a list as `CNI_PATH` is one.
+pub(super) fn plugin_directories(named: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+    let from_environment = || {
+        let path = std::env::var_os("CNI_PATH").filter(|path| !path.is_empty());
+        vec![path.map_or_else(|| PathBuf::from(PLUGIN_DIR), PathBuf::from)]
+    };
+    let lists = match named {
+        [] => from_environment(),
+        named => named.to_vec(),
+    };
+    let directories = lists.iter().flat_map(std::env::split_paths);
+    directories.map(|dir| absolute(&dir)).collect()
 }
 
 /// A plugin may be called in another directory than this process's.

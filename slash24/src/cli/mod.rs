@@ -7,6 +7,7 @@ mod attach;
 mod check;
 mod container;
 mod detach;
+mod doctor;
 mod freed;
 mod gc;
 mod holdings;
@@ -54,6 +55,7 @@ enum Command {
     Attach(attach::Args),
     Detach(detach::Args),
     Check(check::Args),
+    Doctor(doctor::Args),
     Leases(leases::Args),
     Where(whereabouts::Args),
     Gc(gc::Args),
@@ -69,6 +71,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Attach(args) => attach::run(args),
         Command::Detach(args) => detach::run(args),
         Command::Check(args) => check::run(args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Leases(args) => leases::run(args),
         Command::Where(args) => whereabouts::run(&args),
         Command::Plan(args) => plan::run(&args),

@@ -14,6 +14,7 @@ mod bridge_vlans;
 mod concurrency;
 mod default_route;
 mod delegates;
+mod doctor;
 mod examples;
 mod garbage;
 mod install;
@@ -49,6 +50,7 @@ fn main() {
         bridge::trials(),
         masquerade::trials(),
         ports::trials(),
+        doctor::trials(),
         bridge_vlans::trials(),
         spoof::trials(),
         macvlan::trials(),
