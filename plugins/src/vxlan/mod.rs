@@ -9,6 +9,7 @@
 mod blueprint;
 mod changes;
 mod compare;
+mod daemon;
 mod desired;
 mod fault;
 mod keys;
@@ -33,6 +34,7 @@ use blueprint::Blueprint;
 pub use fault::Fault;
 use keys::{Keys, Mode};
 use overlay::Overlay;
+use peers::Source;
 pub use sync::{Change, Synced, sync};
 
 /// The plugin.
@@ -49,6 +51,7 @@ impl Plugin for Vxlan {
 
     fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
         cable::remove(call.request, None)?;
+        daemon::untell(call.request)?;
         if let Some((vni, keep)) = Keys::vni(&call.request.config)
             && !keep
         {
@@ -121,6 +124,9 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
             lease
         }
     };
+    if matches!(keys.peers, Source::Evpn) {
+        daemon::tell(&mut host, &segment, mac, &layer3)?;
+    }
     let link = inside.configure(&mut layer3)?;
     bridge::wait_for_port(&mut host, &identity.host_link)?;
     inside.announce(&link)?;

@@ -34,6 +34,12 @@ impl Fleet {
         self.hosts.push(host);
     }
 
+    /// The host in a slot is off for good, and another one is in its place.
+    pub(super) fn reboot(&mut self, slot: usize) {
+        let host = self.boot(slot);
+        self.hosts[slot - 1] = host;
+    }
+
     fn boot(&self, slot: usize) -> Host {
         let host = Host::new(&format!("r1-s{slot}"));
         let addresses = [v4(slot), v6(slot)].map(|address| match address.contains(':') {

@@ -1,5 +1,6 @@
 //! `vxlan`: private segments across hosts.
 
+mod evpn;
 mod fleet;
 mod gateway;
 mod lifecycle;
@@ -13,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         segment::trials(),
         peers::trials(),
         gateway::trials(),
+        evpn::trials(),
         lifecycle::trials(),
     ]
     .into_iter()
