@@ -31,6 +31,7 @@ use crate::container::Inside;
 use crate::undo::Undo;
 use crate::{Error, Result, bridge, cable, check, garbage, gateway, lease, routes};
 use blueprint::Blueprint;
+use desired::Knowledge;
 pub use fault::Fault;
 use keys::{Keys, Mode};
 use overlay::Overlay;
@@ -89,6 +90,9 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let identity = Identity::of(request);
     let mut inside = Inside::open(request, &identity)?;
     let mut host = Netlink::open()?;
+    if asked_mac.is_some() {
+        refuse_chosen_mac(&mut host, config, &keys)?;
+    }
     inside.make_room("veth")?;
 
     let mut undo = Undo::default();
@@ -142,6 +146,16 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         &link,
         layer3,
     ))
+}
+
+/// Where other hosts compute a container's hardware address it cannot be chosen.
+fn refuse_chosen_mac(host: &mut Netlink, config: &Config, keys: &Keys) -> Result<()> {
+    let is_segment = keys.mode == Mode::L2;
+    let computed = Blueprint::draw(host, config, keys)?.desired.knowledge == Knowledge::Computed;
+    match is_segment && computed {
+        true => Err(Fault::ChosenMac(config.name.clone()).into()),
+        false => Ok(()),
+    }
 }
 
 /// Fills in what the gateway means for the container, and returns its addresses. Where

@@ -5,7 +5,9 @@ mod fleet;
 mod gateway;
 mod lifecycle;
 mod peers;
+mod refused;
 mod segment;
+mod storm;
 
 use libtest_mimic::Trial;
 
@@ -16,6 +18,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         gateway::trials(),
         evpn::trials(),
         lifecycle::trials(),
+        storm::trials(),
+        refused::trials(),
     ]
     .into_iter()
     .flatten()
