@@ -25,6 +25,7 @@ pub mod nft;
 mod raw;
 mod removal;
 mod route;
+mod rule;
 mod settle;
 pub mod sysctl;
 
@@ -41,11 +42,12 @@ pub use link::{
 pub use mac::Mac;
 pub use neighbour::{Neighbour, delete_neighbour, set_neighbour};
 pub use netlink::{Netlink, Operation};
-pub use netns::{Entered, Netns};
+pub use netns::{Entered, Netns, NetnsLock};
 pub use nix::errno::Errno;
 pub use raw::begin;
 pub use removal::{OtherEnd, remove_link};
-pub use route::{NextHop, RouteEntry, add_onlink_route, add_route, delete_route};
+pub use route::{NextHop, RouteEntry, add_onlink_route, add_route, delete_route, replace_route};
+pub use rule::{Rule, add_rule, delete_rule};
 pub use settle::Settled;
 
 pub use address::{Address, delete_address};

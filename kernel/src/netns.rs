@@ -1,10 +1,13 @@
 //! Network namespaces.
 
-use std::fs::File;
-use std::io;
+use std::fs::{File, TryLockError};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -125,9 +128,48 @@ impl Netns {
         Ok(Entered { home: &self.home })
     }
 
+    /// Waits until no other process that asks for it works on the namespace. It is
+    /// the namespace's own file that is locked (flock), whichever path leads there,
+    /// so there is no file to keep, and the kernel lets go when a process dies. None
+    /// when others held it until `limit` had passed.
+    ///
+    /// # Errors
+    /// [`Error::Socket`] when the kernel cannot lock it.
+    pub fn lock(&self, limit: Duration) -> Result<Option<NetnsLock>> {
+        let file = self.file.try_clone()?;
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(NetnsLock(file))),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        // There is no flock with a deadline; a thread sits in the one there is.
+        let (sender, receiver) = mpsc::channel();
+        thread::Builder::new().spawn(move || {
+            let locked = loop {
+                match file.lock() {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    other => break other,
+                }
+            };
+            let _ = sender.send(locked.map(|()| NetnsLock(file)));
+        })?;
+        Ok(receiver.recv_timeout(limit).ok().transpose()?)
+    }
+
     /// The descriptor, for messages that name a namespace by it.
     pub fn descriptor(&self) -> RawFd {
         self.file.as_fd().as_raw_fd()
+    }
+}
+
+/// A namespace that is this process's alone, as far as others ask; dropping it lets
+/// go.
+#[derive(Debug)]
+pub struct NetnsLock(File);
+
+impl Drop for NetnsLock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
     }
 }
 

@@ -8,7 +8,7 @@ use kernel::{Link, Netlink, Netns, OtherEnd, VethPair, nft};
 use crate::attachment::Identity;
 use crate::container::Inside;
 use crate::undo::Undo;
-use crate::{Error, Result, removal};
+use crate::{Error, Result, removal, routing};
 
 /// Lays the cable, over what an earlier ADD of the same attachment has left.
 ///
@@ -58,6 +58,11 @@ fn remove_host_end(identity: &Identity) -> kernel::Result<()> {
 /// when it is gone already.
 pub(crate) fn remove(request: &Request, guards: Option<nft::Release>) -> Result<Option<Link>> {
     let identity = Identity::of(request);
+    if routing::is_by_source(&request.config)
+        && let Some(mut inside) = Inside::open_if_there(request, &identity)?
+    {
+        inside.forget_rules()?;
+    }
     let mut host = Netlink::open()?;
     match host.link(&identity.host_link)? {
         Some(link) if !identity.is_anothers(&link) => {

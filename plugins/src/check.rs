@@ -4,6 +4,7 @@
 use cni::{Attachment, Interface, Request};
 use kernel::{Link, Netlink, RouteEntry};
 
+use crate::container::Inside;
 use crate::routes::MAIN_TABLE;
 use crate::{Error, Result};
 
@@ -33,13 +34,15 @@ pub(crate) enum State {
 /// Compares what is in the container: the interface, its kind, state, hardware
 /// address and MTU, and that its addresses and routes are there.
 pub(crate) fn container(
-    netlink: &mut Netlink,
+    inside: &mut Inside<'_>,
     expected: &Attachment,
     interface: &Interface,
     kind: &str,
     state: State,
 ) -> Result<Link> {
     let ifname = &interface.name;
+    inside.check_rules(expected)?;
+    let netlink = inside.netlink();
     let found = netlink.link(ifname)?;
     let link = found.ok_or_else(|| differs(ifname, "an interface in the container", "none"))?;
     same(&format!("kind of {ifname}"), kind, &link.kind)?;
@@ -121,7 +124,7 @@ fn routes(netlink: &mut Netlink, expected: &Attachment, link: &Link) -> Result<(
     Ok(())
 }
 
-fn told(route: &RouteEntry) -> String {
+pub(crate) fn told(route: &RouteEntry) -> String {
     let gateways = route.next_hops.iter().filter_map(|hop| hop.gateway);
     let via: String = gateways.map(|gw| format!(" via {gw}")).collect();
     let metric = route.priority.map(metric).unwrap_or_default();

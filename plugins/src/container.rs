@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use cni::{Attachment, Request};
-use kernel::{Link, Netlink, Netns, Settled, sysctl};
+use kernel::{Link, Netlink, Netns, Rule, Settled, sysctl};
 
 use crate::attachment::Identity;
 use crate::default_route::advertisements::Advertisements;
-use crate::routing::Routing;
-use crate::{Error, Result, removal, routes};
+use crate::routing::{self, Routing};
+use crate::{Error, Result, removal, routes, source_routing};
 
 /// The container's namespace, and the interface in it that a call is about.
 pub(crate) struct Inside<'a> {
@@ -21,6 +21,8 @@ pub(crate) struct Inside<'a> {
     /// takes a second or two; leases make addresses unique without.
     pub(crate) detects_duplicates: bool,
     routing: Routing,
+    /// The rules that the attachment needs once it can be used.
+    rules: Vec<Rule>,
 }
 
 impl<'a> Inside<'a> {
@@ -75,6 +77,7 @@ impl<'a> Inside<'a> {
             identity,
             detects_duplicates: false,
             routing,
+            rules: Vec::new(),
         })
     }
 
@@ -127,6 +130,10 @@ impl<'a> Inside<'a> {
         let mut operations: Vec<_> = nets.map(|net| add(link.index, net)).collect();
         operations.push(kernel::bring_up(link.index, &self.identity.alias));
         operations.extend(routes::operations(layer3, link.index));
+        if self.routing.by_source {
+            operations.extend(source_routing::operations(layer3, ifname, link.index));
+            self.rules = source_routing::rules(layer3, ifname);
+        }
         self.netlink.apply(&operations)?;
         Ok(link)
     }
@@ -205,19 +212,41 @@ impl<'a> Inside<'a> {
         Ok(())
     }
 
-    /// Has the kernel tell the neighbours (gratuitous ARP, unsolicited neighbour
-    /// advertisements) once frames can pass: it does so whenever a link is given a
-    /// hardware address, also when it is the same.
+    /// The last step: has the kernel tell the neighbours (gratuitous ARP, unsolicited
+    /// neighbour advertisements) now that frames can pass: it does so whenever a link is
+    /// given a hardware address, also when it is the same. With it come the rules that
+    /// send packets to the interface's own table; they would stay in the container if
+    /// anything failed after them.
     pub(crate) fn announce(&mut self, link: &Link) -> Result<()> {
-        match link.mac {
-            Some(mac) => Ok(self.netlink.apply(&[kernel::set_mac(link.index, mac)])?),
-            None => Ok(()),
+        let mut operations: Vec<_> = self.rules.iter().map(kernel::add_rule).collect();
+        operations.extend(link.mac.map(|mac| kernel::set_mac(link.index, mac)));
+        let announced = self.netlink.apply(&operations);
+        if announced.is_err() && !self.rules.is_empty() {
+            source_routing::forget(&mut self.netlink, self.identity, &self.request.ifname)?;
+        }
+        Ok(announced?)
+    }
+
+    /// For DEL: takes the attachment's rules away, if it has any.
+    pub(crate) fn forget_rules(&mut self) -> Result<()> {
+        match routing::is_by_source(&self.request.config) {
+            true => source_routing::forget(&mut self.netlink, self.identity, &self.request.ifname),
+            false => Ok(()),
+        }
+    }
+
+    /// For CHECK: compares the attachment's rules and its table.
+    pub(crate) fn check_rules(&mut self, expected: &Attachment) -> Result<()> {
+        match self.routing.by_source {
+            true => source_routing::verify(&mut self.netlink, expected, &self.request.ifname),
+            false => Ok(()),
         }
     }
 
     /// Removes the interface on DEL, if it is this attachment's: a path may lead to
     /// another container's namespace by now.
     pub(crate) fn remove(&mut self) -> Result<()> {
+        self.forget_rules()?;
         let Some(link) = self.netlink.link(&self.request.ifname)? else {
             return Ok(());
         };

@@ -115,6 +115,27 @@ pub enum Error {
         "\"defaultRoute\" is true, but the IPAM plugin gave neither a default route nor a gateway; give its range a \"gateway\", or leave \"defaultRoute\" out"
     )]
     NoWayOut,
+    /// A plugin that changes what another made, without that other.
+    #[error(
+        "there is neither \"prevResult\" nor \"delegate\": put this plugin after an interface plugin in the network's list, or give it one as \"delegate\""
+    )]
+    NothingInside,
+    /// The interface has no addresses to route by.
+    #[error(
+        "{0} has no addresses in the result of the plugin before, so there is nothing to route by"
+    )]
+    NoAddresses(String),
+    /// Others work on the container's routes for too long.
+    #[error("{} was locked by another process for {seconds} seconds", path.display())]
+    NamespaceBusy {
+        /// The namespace.
+        path: std::path::PathBuf,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The routes of a container are changed by others all the time.
+    #[error("the container's default routes were changed by others each time they were in order")]
+    RoutesInFlux,
     /// The kernel is too old for a key.
     #[error("\"{key}\": \"{value}\" needs a kernel that has {parameter} ({since} or later)")]
     KernelLacks {
@@ -159,6 +180,8 @@ impl From<Error> for Failure {
             | Error::NoDefaultRoute(_)
             | Error::NoDefaultRouteHere(_) => code::INVALID_CONFIG,
             Error::KernelLacks { .. } => code::UNSUPPORTED_FIELD,
+            Error::NothingInside | Error::NoAddresses(_) => code::INVALID_CONFIG,
+            Error::NamespaceBusy { .. } | Error::RoutesInFlux => code::TRY_AGAIN,
             Error::NoGateway
             | Error::NoWayOut
             | Error::NoPrevResult

@@ -15,20 +15,26 @@ pub mod default_route;
 mod error;
 mod garbage;
 mod gateway;
+mod inner;
 mod lease;
 mod loopback;
 mod lower;
 mod macvlan;
+mod namespace;
 mod removal;
 mod routes;
 mod routing;
+mod sbr;
+mod source_routing;
 mod undo;
 pub mod vxlan;
 
 pub use bridge::Bridge;
+pub use default_route::DefaultRoute;
 pub use error::Error;
 pub use loopback::Loopback;
 pub use macvlan::Macvlan;
+pub use sbr::Sbr;
 pub use vxlan::Vxlan;
 
 /// A result of this crate.

@@ -167,7 +167,7 @@ fn check_link(request: &Request) -> Result<()> {
     let mut inside = Inside::open(request, &identity)?;
     let (expected, interface) = check::expected(request)?;
     let link = check::container(
-        inside.netlink(),
+        &mut inside,
         &expected,
         &interface,
         "macvlan",

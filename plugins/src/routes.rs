@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use cni::{Attachment, Route};
 use ipnetwork::IpNetwork;
-use kernel::{NextHop, Operation, RouteEntry};
+use kernel::{Operation, RouteEntry};
 
 use crate::default_route::order;
 use crate::default_route::wish::{Wish, Wishes};
@@ -85,19 +85,23 @@ pub(crate) fn operations<'a>(
     layer3: &'a Attachment,
     link: u32,
 ) -> impl Iterator<Item = Operation> + 'a {
-    let entries = layer3.routes.iter().map(move |route| RouteEntry {
-        dst: network(route.dst),
-        next_hops: vec![NextHop {
-            link,
-            gateway: route.gw.or_else(|| default_gateway(layer3, route)),
-        }],
-        priority: route.priority,
-        table: route.table,
-        scope: route.scope,
-        mtu: route.mtu,
-        advmss: route.advmss,
-    });
+    let entries = layer3
+        .routes
+        .iter()
+        .map(move |route| entry(layer3, route, link));
     entries.map(|entry| kernel::add_route(&entry))
+}
+
+/// A route of the lease as the kernel has it.
+pub(crate) fn entry(layer3: &Attachment, route: &Route, link: u32) -> RouteEntry {
+    let gateway = route.gw.or_else(|| default_gateway(layer3, route));
+    let mut entry = RouteEntry::new(network(route.dst), link, gateway);
+    entry.priority = route.priority;
+    entry.table = route.table;
+    entry.scope = route.scope;
+    entry.mtu = route.mtu;
+    entry.advmss = route.advmss;
+    entry
 }
 
 fn network(net: IpNetwork) -> IpNetwork {

@@ -2,15 +2,17 @@
 
 use cni::Config;
 
-use crate::Result;
 use crate::default_route::advertisements::Advertisements;
 use crate::default_route::wish::Wishes;
+use crate::{Error, Result, source_routing};
 
 /// What a configuration says of routing, apart from the routes themselves.
 #[derive(Debug, Default)]
 pub(crate) struct Routing {
     pub(crate) wishes: Wishes,
     pub(crate) advertisements: Advertisements,
+    /// Whether replies leave by the interface that they came in on.
+    pub(crate) by_source: bool,
 }
 
 impl Routing {
@@ -18,6 +20,23 @@ impl Routing {
         Ok(Routing {
             wishes: Wishes::read(config)?,
             advertisements: Advertisements::read(config)?.unwrap_or_default(),
+            by_source: read_flag(config, source_routing::KEY)?,
         })
     }
+}
+
+/// For DEL, which must not fail for what a configuration has become.
+pub(crate) fn is_by_source(config: &Config) -> bool {
+    read_flag(config, source_routing::KEY).unwrap_or(true)
+}
+
+fn read_flag(config: &Config, key: &'static str) -> Result<bool> {
+    let Some(value) = config.get(key) else {
+        return Ok(false);
+    };
+    value.as_bool().ok_or_else(|| Error::BadKey {
+        key,
+        value: value.to_string(),
+        right: "true or false".into(),
+    })
 }

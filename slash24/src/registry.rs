@@ -8,6 +8,8 @@ pub(crate) static PLUGINS: Plugins = &[
     &plugins::Macvlan,
     &plugins::Vxlan,
     &plugins::Loopback,
+    &plugins::DefaultRoute,
+    &plugins::Sbr,
     &ipam::HostLocal,
     &ipam::Static,
 ];

@@ -39,7 +39,7 @@ pub(super) fn attachment(request: &Request) -> Result<()> {
         true => State::Any,
         false => State::Up,
     };
-    let link = check::container(inside.netlink(), &result, &interface, "veth", state)?;
+    let link = check::container(&mut inside, &result, &interface, "veth", state)?;
     match is_own {
         true => {
             spoof::check(&keys, &identity, link.mac)?;

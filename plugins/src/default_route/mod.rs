@@ -1,5 +1,16 @@
 //! Which of a container's networks is the way to everywhere else.
 
 pub(crate) mod advertisements;
+mod converge;
 pub mod order;
+mod plan;
+mod plugin;
 pub(crate) mod wish;
+
+pub use plugin::DefaultRoute;
+
+/// Who set a route or a rule, for `ip route` and for ourselves: an attachment for
+/// itself (`RTPROT_*` numbers of linux/rtnetlink.h that nobody else has).
+pub(crate) const PLACED: u8 = 36;
+/// As [`PLACED`]: an attachment set another's route aside that was before all.
+pub(crate) const SET_ASIDE: u8 = 37;

@@ -38,8 +38,14 @@ pub struct Rank {
 
 /// The metric of the default route of a network with this priority.
 pub fn metric(priority: u32, ifname: &str) -> u32 {
+    (priority + 1) * PRIORITY_STEP + within_priority(ifname)
+}
+
+/// Where an interface comes among those of the same priority: less than the step
+/// from one priority to the next.
+pub(crate) fn within_priority(ifname: &str) -> u32 {
     let (number, name) = place(ifname);
-    (priority + 1) * PRIORITY_STEP + number * NUMBER_STEP + 2 * name + 1
+    number * NUMBER_STEP + 2 * name + 1
 }
 
 /// The metric at which another plugin's default route without one is set aside: that

@@ -230,14 +230,7 @@ fn check_links(request: &Request) -> Result<()> {
         let expected = format!("a port of {name}");
         return Err(check::differs(&what, &expected, "not one"));
     }
-    check::container(
-        inside.netlink(),
-        &result,
-        &interface,
-        "veth",
-        check::State::Up,
-    )
-    .map(drop)
+    check::container(&mut inside, &result, &interface, "veth", check::State::Up).map(drop)
 }
 
 /// ADD can be served: the underlay is there and up, this host is among its peers,

@@ -14,11 +14,13 @@ use serde_json::Value;
 use crate::{Container, Host, Namespace};
 
 /// The names under which the executable is a plugin or the command line.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 9] = [
     "bridge",
     "macvlan",
     "vxlan",
     "loopback",
+    "default-route",
+    "sbr",
     "host-local",
     "static",
     "slash24",
@@ -172,6 +174,11 @@ impl<'h> Call<'h> {
     pub fn stdin(mut self, text: &str) -> Self {
         text.clone_into(&mut self.stdin);
         self
+    }
+
+    /// What the plugin gets on its standard input.
+    pub fn input(&self) -> &str {
+        &self.stdin
     }
 
     /// Calls ADD.

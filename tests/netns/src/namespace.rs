@@ -42,6 +42,11 @@ pub trait Namespace: Sync {
         self.run(|| program::must("ip", &["-batch", "-"], commands));
     }
 
+    /// Executes `nft(8)` commands.
+    fn nft(&self, commands: &str) {
+        self.run(|| program::must("nft", &["-f", "-"], commands));
+    }
+
     /// Asks `ip -json` and returns its answer: `ip_json("route show table all")`.
     fn ip_json(&self, question: &str) -> Value {
         self.ask("ip", &format!("-json {question}"))

@@ -231,7 +231,7 @@ fn learnt(container: &Container<'_>) -> Vec<String> {
     addresses.chain(routes).collect()
 }
 
-fn shout(interface: &str, audience: Receiver<()>) {
+pub(crate) fn shout(interface: &str, audience: Receiver<()>) {
     let prefix: Ipv6Addr = "2001:db8:bad::".parse().expect("it is one");
     while audience.recv_timeout(Duration::from_millis(1)) == Err(RecvTimeoutError::Timeout) {
         // The interface may not have its link-local address yet.

@@ -28,6 +28,7 @@ mod ports;
 mod protocol;
 mod remains;
 mod runtimes;
+mod source_routing;
 mod spoof;
 mod subject;
 mod tools;
@@ -60,6 +61,7 @@ fn main() {
         tools::trials(),
         delegates::trials(),
         default_route::trials(),
+        source_routing::trials(),
         announce::trials(),
         concurrency::trials(),
         protocol::trials(),

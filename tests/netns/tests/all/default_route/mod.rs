@@ -1,14 +1,21 @@
 //! Whichever network comes first: the default route is the configured owner's.
 
+mod advertised;
 mod every_order;
+mod mixed;
 mod scene;
 mod wishes;
 
 use libtest_mimic::Trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [every_order::trials(), wishes::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        advertised::trials(),
+        every_order::trials(),
+        mixed::trials(),
+        wishes::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -1,0 +1,93 @@
+//! Brings a namespace's default routes in order, step by step until they are.
+
+use std::collections::BTreeMap;
+
+use kernel::{Netlink, RouteEntry};
+
+use super::plan::{self, Changes, Own};
+use crate::routes::MAIN_TABLE;
+use crate::{Error, Result};
+
+/// Others may change routes while they are changed here; each time around there is
+/// less to do.
+const ROUNDS: usize = 16;
+
+/// The names of the links that default routes lead out of.
+pub(crate) struct Names(BTreeMap<u32, String>);
+
+impl Names {
+    pub(crate) fn of(netlink: &mut Netlink, routes: &[RouteEntry]) -> Result<Self> {
+        let mut names = BTreeMap::new();
+        let hops = routes.iter().filter(|route| plan::is_default(route));
+        for hop in hops.flat_map(|route| &route.next_hops) {
+            if !names.contains_key(&hop.link)
+                && let Some(link) = netlink.link_by_index(hop.link)?
+            {
+                names.insert(hop.link, link.name);
+            }
+        }
+        Ok(Names(names))
+    }
+
+    pub(crate) fn get(&self, link: u32) -> Option<&str> {
+        self.0.get(&link).map(String::as_str)
+    }
+}
+
+/// Brings the default routes of a family in order for an attachment. Returns those
+/// of its interface.
+///
+/// # Errors
+/// What the kernel refuses; [`Error::RoutesInFlux`].
+pub(crate) fn converge(
+    netlink: &mut Netlink,
+    ipv4: bool,
+    own: &Own<'_>,
+) -> Result<Vec<RouteEntry>> {
+    let mut refused = None;
+    for _ in 0..ROUNDS {
+        let routes = netlink.routes(ipv4, MAIN_TABLE)?;
+        let names = Names::of(netlink, &routes)?;
+        let changes = plan::changes(&routes, own, |link| names.get(link));
+        if changes.is_empty() {
+            let mut defaults = routes;
+            defaults.retain(|route| {
+                let mut hops = route.next_hops.iter();
+                plan::is_default(route) && hops.any(|hop| hop.link == own.link)
+            });
+            return Ok(defaults);
+        }
+        // A link can go in between, and then there is nothing to be done about it.
+        refused = carry_out(netlink, &changes).err();
+    }
+    Err(refused.unwrap_or(Error::RoutesInFlux))
+}
+
+/// Takes the placed default routes of a link away, so that the next serve at once.
+pub(crate) fn leave(netlink: &mut Netlink, link: u32) -> Result<()> {
+    for ipv4 in [true, false] {
+        let routes = netlink.routes(ipv4, MAIN_TABLE)?;
+        carry_out(netlink, &plan::leave(&routes, link))?;
+    }
+    Ok(())
+}
+
+/// Puts those back that were set aside, if there is nobody left whom they hindered.
+pub(crate) fn restore(netlink: &mut Netlink) -> Result<()> {
+    for ipv4 in [true, false] {
+        let routes = netlink.routes(ipv4, MAIN_TABLE)?;
+        carry_out(netlink, &plan::restore(&routes))?;
+    }
+    Ok(())
+}
+
+fn carry_out(netlink: &mut Netlink, changes: &Changes) -> Result<()> {
+    let set = changes.set.iter().map(kernel::replace_route);
+    let add = changes.add.iter().map(kernel::add_route);
+    // One that is there already is what another try has left.
+    let there = |operation: kernel::Operation| operation.tolerate(&[kernel::Errno::EEXIST]);
+    let made: Vec<_> = set.chain(add).map(there).collect();
+    netlink.apply(&made)?;
+    let deleted: Vec<_> = changes.delete.iter().map(kernel::delete_route).collect();
+    Ok(netlink.apply(&deleted)?)
+}

@@ -1,0 +1,91 @@
+//! The container's namespace, for plugins that change what another plugin made there.
+
+use std::path::Path;
+use std::time::Duration;
+
+use cni::{Attachment, Request};
+use kernel::{Link, Netlink, Netns, NetnsLock};
+
+use crate::attachment::Identity;
+use crate::{Error, Result, check};
+
+/// Nobody who locks a namespace waits for anything but the kernel.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The namespace of a call.
+pub(crate) struct Namespace<'a> {
+    netns: Netns,
+    request: &'a Request,
+}
+
+impl<'a> Namespace<'a> {
+    /// For ADD and CHECK.
+    ///
+    /// # Errors
+    /// There is no such namespace, or it is the host's own and nobody allowed that.
+    pub(crate) fn open(request: &'a Request) -> Result<Self> {
+        let path = request.netns.as_deref().unwrap_or(Path::new(""));
+        let netns = Netns::open(path)?;
+        match !request.own_netns_allowed && netns.is_home()? {
+            true => Err(kernel::Error::OwnNetns(path.to_owned()).into()),
+            false => Ok(Namespace { netns, request }),
+        }
+    }
+
+    /// For DEL, which has nothing to do in a namespace that has gone, that is of
+    /// another kind, or the host's.
+    pub(crate) fn open_if_there(request: &'a Request) -> Option<Self> {
+        let namespace = Namespace::open(request).ok()?;
+        namespace.netlink().is_ok().then_some(namespace)
+    }
+
+    /// The namespace itself.
+    pub(crate) fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// A connection to the kernel in the namespace.
+    ///
+    /// # Errors
+    /// [`kernel::Error::NotNetns`].
+    pub(crate) fn netlink(&self) -> Result<Netlink> {
+        let _inside = self.netns.enter()?;
+        Ok(Netlink::open()?)
+    }
+
+    /// Keeps other attachments of the same container from its routes and rules until
+    /// it is dropped. The reference's `sbr` takes the same lock.
+    ///
+    /// # Errors
+    /// [`Error::NamespaceBusy`].
+    pub(crate) fn lock(&self) -> Result<NetnsLock> {
+        let lock = self.netns.lock(PATIENCE)?;
+        lock.ok_or_else(|| Error::NamespaceBusy {
+            path: self.netns.path().to_owned(),
+            seconds: PATIENCE.as_secs(),
+        })
+    }
+
+    /// The interface that the call is about.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub(crate) fn link(&self, netlink: &mut Netlink) -> Result<Link> {
+        let ifname = &self.request.ifname;
+        let link = netlink.link(ifname)?;
+        link.ok_or_else(|| check::differs("the container's interface", ifname, "none of that name"))
+    }
+
+    /// Whether a link is this attachment's: a path may lead to another container's
+    /// namespace by now.
+    pub(crate) fn is_own(&self, link: &Link, prev_result: Option<&Attachment>) -> bool {
+        let mut interfaces = prev_result
+            .into_iter()
+            .flat_map(|result| &result.interfaces);
+        let told = interfaces.find(|told| told.name == link.name && !told.sandbox.is_empty());
+        let mac = told.map(|told| told.mac.to_ascii_lowercase());
+        let mac = mac.filter(|mac| !mac.is_empty());
+        let other_mac = mac.is_some_and(|mac| link.mac.is_some_and(|own| own.to_string() != mac));
+        !other_mac && !Identity::of(self.request).is_anothers(link)
+    }
+}
