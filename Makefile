@@ -2,8 +2,9 @@
 HOST    := $(shell rustc -vV | sed -n 's/^host: //p')
 TARGET  := $(or $(CARGO_TARGET_DIR),target)
 # Static, at a fixed address: no dynamic linker and no relocations to pay for
-# each time a plugin is executed.
-STATIC  := RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static'
+# each time a plugin is executed; and what it runs then lies side by side.
+LAYOUT  := $(CURDIR)/slash24/calls.ld
+STATIC  := RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,-T,$(LAYOUT)'
 SLASH24 := $(TARGET)/$(HOST)/release/slash24
 
 .PHONY: help dependencies build demo test lint unit netns vm bench deny clean
