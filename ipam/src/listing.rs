@@ -60,7 +60,7 @@ impl Holding {
         let current = leases.is_current(&kept);
         Holding {
             address,
-            shared: leases.is_shared(address),
+            shared: leases.is_shared(address).unwrap_or_default(),
             since: kept.since,
             current,
             made,

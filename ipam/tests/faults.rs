@@ -21,7 +21,7 @@ use network::Network;
 use serde_json::{Value, json};
 
 /// The calls that are harmed.
-const VERBS: [&str; 4] = ["ADD", "ADD-shared", "DEL", "GC"];
+const VERBS: [&str; 5] = ["ADD", "ADD-shared", "DEL", "DEL-shared", "GC"];
 
 /// The harm.
 const FAULTS: [&str; 5] = [
@@ -76,24 +76,29 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// A network of five addresses a family. One has been released, two are held, and
-/// an address is shared.
+/// A network of seven addresses a family, the last of which is shared. One has been
+/// released, two are held, and the shared one by three; the first of them is named
+/// in the reference's file.
 fn prepared() -> Network {
     let network = Network::new(json!({"ranges": [
-        [{"subnet": "10.77.0.0/29"}],
-        [{"subnet": "2001:db8::/125", "rangeEnd": "2001:db8::6", "shared": ["2001:db8::6"]}],
+        [{"subnet": "10.77.0.0/28", "rangeEnd": "10.77.0.8"}],
+        [{"subnet": "2001:db8::/124", "rangeEnd": "2001:db8::8", "shared": ["2001:db8::8"]}],
     ]}));
     for container in ["gone", "stays", "goes"] {
         network.add(container).unwrap();
     }
     network.run("DEL", "gone").unwrap();
-    let shared = shared(&network);
-    network.call("ADD", "sharer", &shared).unwrap();
+    for sharer in SHARERS {
+        network.call("ADD", sharer, &shared(&network)).unwrap();
+    }
     network
 }
 
+/// Who share an address; the second is valid for GC.
+const SHARERS: [&str; 3] = ["sharer-a", "sharer", "sharer-b"];
+
 fn shared(network: &Network) -> Value {
-    network.with("runtimeConfig", json!({"ips": ["2001:db8::6"]}))
+    network.with("runtimeConfig", json!({"ips": ["2001:db8::8"]}))
 }
 
 /// The call to be harmed, as a process under strace.
@@ -102,6 +107,7 @@ fn call(network: &Network, verb: &str, options: &[String]) -> Output {
         "ADD" => ("ADD", "new", network.config.clone()),
         "ADD-shared" => ("ADD", "new", shared(network)),
         "DEL" => ("DEL", "goes", network.config.clone()),
+        "DEL-shared" => ("DEL", SHARERS[0], network.config.clone()),
         _ => {
             let valid = ["stays", "sharer"].map(|c| json!({"containerID": c, "ifname": "eth0"}));
             let key = "cni.dev/valid-attachments";
@@ -208,16 +214,20 @@ fn nothing_is_lost(network: &Network, what: &str) {
         held.filter(|(_, c)| *c == content).count()
     };
     assert_eq!(held("stays"), 2, "{what}");
-    for container in ["new", "goes"] {
+    for container in ["new", "goes", SHARERS[0], SHARERS[2]] {
         network.run("DEL", container).unwrap();
         assert_eq!(held(container), 0, "{what}");
     }
     assert!(!network.path(".new-lease").exists(), "{what}");
     network.run("CHECK", "sharer").unwrap();
-    // Two of each family are held by who stays and who shares; the others are free.
-    let given = (0..4).take_while(|n| network.add(&format!("f{n}")).is_ok());
-    assert_eq!(given.count(), 3, "{what}: {:?}", leases(network));
-    for container in ["f0", "f1", "f2", "stays", "sharer"] {
+    let named = leases(network).remove("2001:db8::8");
+    assert_eq!(named.as_deref(), Some("sharer\r\neth0"), "{what}");
+    let holders = network.beside("shared/2001:db8::8");
+    assert_eq!(fs::read_dir(holders).unwrap().count(), 1, "{what}");
+    // One of each family is held by who stays, one by who shares; the others are free.
+    let given = (0..6).take_while(|n| network.add(&format!("f{n}")).is_ok());
+    assert_eq!(given.count(), 5, "{what}: {:?}", leases(network));
+    for container in ["f0", "f1", "f2", "f3", "f4", "stays", "sharer"] {
         network.run("DEL", container).unwrap();
     }
     assert_eq!(leases(network), BTreeMap::new(), "{what}");

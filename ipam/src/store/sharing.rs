@@ -43,7 +43,10 @@ impl Leases {
     }
 
     /// Whether an address is held by containers that may be several.
-    pub fn is_shared(&self, address: IpAddr) -> bool {
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn is_shared(&self, address: IpAddr) -> Result<bool, Error> {
         Holders::of(&self.shared, address).are_any()
     }
 
@@ -72,9 +75,13 @@ impl Leases {
         is_named: bool,
     ) -> Result<bool, Error> {
         let holders = Holders::of(&self.shared, address);
-        let Some(owner) = holder.owner().filter(|_| holders.are_any()) else {
+        let Some(owner) = holder.owner() else {
             return Ok(false);
         };
+        // Not being able to tell is not the answer no: the others would lose it.
+        if !holders.are_any()? {
+            return Ok(false);
+        }
         let other = holders.another(owner, |kept| self.is_current(kept))?;
         if let Some(other) = other.as_ref().filter(|_| is_named) {
             self.hand_over(address, other)?;
