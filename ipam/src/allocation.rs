@@ -87,7 +87,7 @@ impl<'a> Allocation<'a> {
             return self.share(wanted);
         }
         let address = wanted.address;
-        if local::is_own(address) {
+        if local::is_own(address)? {
             return Err(Error::RequestedOwn(address));
         }
         if !self.reserve(set, address)? {
@@ -168,7 +168,7 @@ impl<'a> Allocation<'a> {
                 return Ok(None);
             };
             let taken = self.leases.look(address)?;
-            if taken == Taken::Yes || local::is_own(address) {
+            if taken == Taken::Yes || local::is_own(address)? {
                 continue;
             }
             if self.leases.take(address, self.owner, taken)? {
@@ -192,7 +192,7 @@ impl<'a> Allocation<'a> {
                 return Ok(None);
             };
             let skipped = searched.skips.end_of(crate::family::number(address));
-            if skipped.is_none() && !local::is_own(address) && self.reserve(set, address)? {
+            if skipped.is_none() && !local::is_own(address)? && self.reserve(set, address)? {
                 return Ok(Some(Candidate { address, range }));
             }
             self.leases.in_index(|index| index.unrest(address))?;

@@ -151,6 +151,14 @@ pub enum Error {
     /// An index of the leases could not be made.
     #[error("cannot index the leases in {}", .0.display())]
     Unindexable(PathBuf),
+    /// Whether an address is one of the host's own could not be found out.
+    #[error("cannot find out whether {address} is one of this host's own: {error}")]
+    Own {
+        /// The address.
+        address: IpAddr,
+        /// Why not.
+        error: io::Error,
+    },
     /// Another process held the lock for too long.
     #[error("{} is still locked after {seconds} s{}", .path.display(), held_by(.holder.as_ref()))]
     Locked {
@@ -261,7 +269,7 @@ impl Error {
             Error::At { cause, .. } => cause.code(),
             Error::BadArgs(_) => code::INVALID_ENVIRONMENT,
             Error::Place(error) => error.code(),
-            Error::ResolvConf { .. } | Error::Store { .. } => code::IO,
+            Error::ResolvConf { .. } | Error::Store { .. } | Error::Own { .. } => code::IO,
             Error::Unindexable(_) => code::INTERNAL,
             Error::Locked { .. } => code::TRY_AGAIN,
             Error::NoneFree { .. } => code::NO_FREE_ADDRESS,

@@ -64,10 +64,10 @@ impl Leases {
         })
     }
 
-    /// Drops what is in memory of the index when a file could not be read or changed:
+    /// Drops what is in memory of the index when something could not be looked at or changed:
     /// the two may have gone apart. What is on disk is used again if it is in step.
     pub(crate) fn distrust_after(&mut self, error: &Error) {
-        if matches!(error, Error::Store { .. }) {
+        if matches!(error, Error::Store { .. } | Error::Own { .. }) {
             self.index = None;
         }
     }
