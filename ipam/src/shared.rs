@@ -58,6 +58,17 @@ impl Holders {
         Ok(())
     }
 
+    /// Removes the holders that are not current: those of an earlier boot. That one
+    /// cannot be read or removed is no failure; it is looked at again when it counts.
+    pub(crate) fn sweep(&self, is_current: impl Fn(&Kept) -> bool) {
+        for path in files(&self.0).unwrap_or_default() {
+            let stale = Kept::read(&path).ok().flatten();
+            if stale.is_some_and(|kept| !is_current(&kept)) {
+                let _ = fs::remove_file(&path);
+            }
+        }
+    }
+
     /// A holder that is not `owner` and that `is_current`.
     pub(crate) fn another(
         &self,

@@ -378,7 +378,10 @@ impl Leases {
         let good = |kept: &Kept| self.is_current(kept) && kept.record == self.record();
         let holders = Holders::of(&self.shared, address);
         let shares = holders.get(owner)?;
-        if shares.as_ref().is_some_and(|kept| !good(kept)) {
+        if let Some(kept) = shares.as_ref().filter(|kept| !good(kept)) {
+            if !self.is_current(kept) {
+                holders.sweep(|kept| self.is_current(kept));
+            }
             holders.put(owner, self.record().as_ref())?;
         }
         let named = self.kept(address)?;

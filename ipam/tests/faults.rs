@@ -70,7 +70,52 @@ fn main() -> ExitCode {
             trials.push(trial.with_ignored_flag(!there));
         }
     }
+    for fault in FAULTS {
+        for verb in ["ADD", "DEL"] {
+            let name = format!("{verb}-of-one-of-several::{fault}");
+            let trial = Trial::test(name, move || harm_one_of_several(verb, fault));
+            trials.push(trial.with_ignored_flag(!there));
+        }
+    }
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A network with nothing but an address that is shared: what is made and removed is
+/// beside the lease directory, which stays as it is.
+fn harm_one_of_several(verb: &'static str, fault: &'static str) -> Result<(), Failed> {
+    let prepared = || {
+        let network = Network::new(json!({"subnet": "10.77.0.53/32", "shared": true}));
+        for container in ["first", "goes"] {
+            network.add(container).unwrap();
+        }
+        network
+    };
+    let harmed = if verb == "ADD" { "new" } else { "goes" };
+    let call = |network: &Network, options: &[String]| {
+        under_strace(verb, harmed, &network.config, options)
+    };
+    for (name, nth) in system_calls(&prepared, &call) {
+        if fault.starts_with("error") && SPARED.contains(&name.as_str()) {
+            continue;
+        }
+        let network = prepared();
+        let inject = format!("inject={name}:{fault}:when={nth}");
+        let options = ["-o", "/dev/null", "-e", &inject].map(str::to_owned);
+        let output = call(&network, &options);
+        let what = format!("{inject}: {}", String::from_utf8_lossy(&output.stdout));
+        network.run("CHECK", "first").unwrap();
+        for container in ["new", "goes"] {
+            network.run("DEL", container).unwrap();
+        }
+        let holders =
+            || fs::read_dir(network.beside("shared/10.77.0.53")).map_or(0, Iterator::count);
+        assert_eq!(holders(), 1, "{what}");
+        network.run("CHECK", "first").unwrap();
+        network.run("DEL", "first").unwrap();
+        assert_eq!(holders(), 0, "{what}");
+        assert_eq!(leases(&network), BTreeMap::new(), "{what}");
+    }
+    Ok(())
 }
 
 /// A network of seven addresses a family, the last of which is shared. One has been
@@ -98,7 +143,7 @@ fn shared(network: &Network) -> Value {
     network.with("runtimeConfig", json!({"ips": ["2001:db8::8"]}))
 }
 
-/// The call to be harmed, as a process under strace.
+/// The call to be harmed.
 fn call(network: &Network, verb: &str, options: &[String]) -> Output {
     let (command, container, config) = match verb {
         "ADD" => ("ADD", "new", network.config.clone()),
@@ -111,6 +156,11 @@ fn call(network: &Network, verb: &str, options: &[String]) -> Output {
             ("GC", "", network.with(key, json!(valid)))
         }
     };
+    under_strace(command, container, &config, options)
+}
+
+/// A call as a process under strace.
+fn under_strace(command: &str, container: &str, config: &Value, options: &[String]) -> Output {
     let mut child = Command::new("strace")
         .args(options)
         .arg(std::env::current_exe().unwrap())
@@ -135,11 +185,14 @@ fn call(network: &Network, verb: &str, options: &[String]) -> Output {
 
 /// Each system call that a call makes once it has found its lease directory: its
 /// name and the how many-eth of that name it is.
-fn system_calls(verb: &str) -> Vec<(String, usize)> {
+fn system_calls(
+    prepared: &dyn Fn() -> Network,
+    call: &dyn Fn(&Network, &[String]) -> Output,
+) -> Vec<(String, usize)> {
     let network = prepared();
     let log = network.dir.path().join("trace");
     let options = ["-o".to_owned(), log.to_str().unwrap().to_owned()];
-    assert!(call(&network, verb, &options).status.success());
+    assert!(call(&network, &options).status.success());
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let mut calls = Vec::new();
     let mut begun = false;
@@ -162,7 +215,8 @@ fn system_calls(verb: &str) -> Vec<(String, usize)> {
 
 fn harm(verb: &'static str, fault: &'static str) -> Result<(), Failed> {
     let is_error = fault.starts_with("error");
-    for (name, nth) in system_calls(verb) {
+    let harmed = |network: &Network, options: &[String]| call(network, verb, options);
+    for (name, nth) in system_calls(&prepared, &harmed) {
         if is_error && SPARED.contains(&name.as_str()) {
             continue;
         }

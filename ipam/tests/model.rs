@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     let there = Path::new(REFERENCE).exists();
     let trials = vec![
         Trial::test("one_call_after_another", one_call_after_another),
+        Trial::test("one_address_of_many", one_address_of_many),
         Trial::test("several_at_a_time", || several_at_a_time(false)),
         Trial::test("several_at_a_time_beside_the_reference", || {
             several_at_a_time(true)
@@ -205,6 +206,102 @@ fn one_call_after_another() -> Result<(), Failed> {
         Ok(())
     })?;
     Ok(())
+}
+
+/// What happens to an address that is shared.
+#[derive(Clone, Copy, Debug)]
+enum Shared {
+    Add(u8),
+    Del(u8),
+    /// Keeps containers below this one.
+    Gc(u8),
+    /// The index is lost.
+    Forget,
+    /// The reference takes its file away.
+    Remove,
+    Reboot,
+}
+
+fn shared_step() -> impl Strategy<Value = Shared> {
+    prop_oneof![
+        6 => (0u8..6).prop_map(Shared::Add),
+        5 => (0u8..6).prop_map(Shared::Del),
+        1 => (0u8..6).prop_map(Shared::Gc),
+        1 => Just(Shared::Forget),
+        1 => Just(Shared::Remove),
+        1 => Just(Shared::Reboot),
+    ]
+}
+
+fn one_address_of_many() -> Result<(), Failed> {
+    let mut runner = TestRunner::new(Config {
+        cases: 60,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let steps = prop::collection::vec(shared_step(), 1..60);
+    runner.run(&steps, |steps| {
+        play_shared(&steps);
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn play_shared(steps: &[Shared]) {
+    let network = Network::new(json!({"subnet": "10.77.0.53/32", "shared": true}));
+    let file = network.path("10.77.0.53");
+    let folder = network.beside("shared/10.77.0.53");
+    let files = || std::fs::read_dir(&folder).map_or_else(|_| Vec::new(), Iterator::collect);
+    let name = |c: u8| format!("c{c}");
+    let mut holders: BTreeSet<u8> = BTreeSet::new();
+    let mut taken_away = false;
+    for step in steps {
+        match *step {
+            Shared::Add(c) => {
+                assert_eq!(network.add(&name(c)).unwrap(), "10.77.0.53");
+                holders.insert(c);
+                taken_away = false;
+            }
+            Shared::Del(c) => {
+                network.run("DEL", &name(c)).unwrap();
+                holders.remove(&c);
+            }
+            Shared::Gc(keep) => {
+                let valid = (0..keep).map(|c| json!({"containerID": name(c), "ifname": "eth0"}));
+                let valid: Vec<Value> = valid.collect();
+                let gc = network.with("cni.dev/valid-attachments", valid.into());
+                network.call("GC", "", &gc).unwrap();
+                holders.retain(|c| *c < keep);
+            }
+            Shared::Forget => drop(std::fs::remove_file(network.beside("index"))),
+            Shared::Remove => {
+                let _ = std::fs::remove_file(&file);
+                taken_away = true;
+            }
+            Shared::Reboot => {
+                let record = "00000000-0000-0000-0000-000000000000";
+                let paths = files().into_iter().map(|file| file.unwrap().path());
+                for path in paths.chain(file.exists().then(|| file.clone())) {
+                    let (name, flags) = (ipam::record::ATTRIBUTE, rustix::fs::XattrFlags::empty());
+                    rustix::fs::setxattr(&path, name, record.as_bytes(), flags).unwrap();
+                }
+                let _ = std::fs::remove_file(network.beside("index"));
+                holders.clear();
+            }
+        }
+        for c in 0..6 {
+            let holds = network.run("CHECK", &name(c)).is_ok();
+            assert_eq!(holds, holders.contains(&c), "{step:?}: {c} of {holders:?}");
+        }
+        if !holders.is_empty() {
+            assert_eq!(files().len(), holders.len(), "{step:?}: {holders:?}");
+            assert!(file.exists() || taken_away, "{step:?}: {holders:?}");
+        }
+    }
+    for c in 0..6 {
+        network.run("DEL", &name(c)).unwrap();
+    }
+    assert!(!file.exists() && !folder.exists(), "{steps:?}");
 }
 
 /// Rounds of calls that run at the same time, for containers of their own. What

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use header::Progress;
 use header::{Header, RANGES};
 use seal::Seal;
+pub(crate) use seal::break_seal;
 use table::{Entry, Table};
 
 use crate::digest;

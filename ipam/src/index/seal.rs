@@ -44,6 +44,19 @@ impl Seal {
     }
 }
 
+/// Breaks the seal of a directory, before something is changed that lies beside it.
+pub(crate) fn break_seal(directory: &Path) -> io::Result<()> {
+    let (keep, now) = (TimeSpec::UTIME_OMIT, TimeSpec::UTIME_NOW);
+    utimensat(
+        AT_FDCWD,
+        directory,
+        &keep,
+        &now,
+        UtimensatFlags::FollowSymlink,
+    )?;
+    Ok(())
+}
+
 impl From<&Metadata> for Seal {
     fn from(directory: &Metadata) -> Self {
         Seal {
@@ -63,12 +76,13 @@ mod tests {
     fn whatever_is_done_to_the_directory_breaks_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path();
-        let changes: [&dyn Fn() -> io::Result<()>; 5] = [
+        let changes: [&dyn Fn() -> io::Result<()>; 6] = [
             &|| fs::write(path.join("a"), "x"),
             &|| fs::rename(path.join("a"), path.join("b")),
             &|| fs::remove_file(path.join("b")),
             &|| fs::create_dir(path.join("c")),
             &|| fs::remove_dir(path.join("c")),
+            &|| break_seal(path),
         ];
         for change in changes {
             let seal = Seal::set(path).unwrap();

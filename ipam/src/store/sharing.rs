@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use super::{Leases, Taken};
 use crate::Error;
+use crate::index::break_seal;
 use crate::lease::{Lease, Owner};
-use crate::lease_file::Kept;
+use crate::lease_file::{Kept, failed};
 use crate::shared::Holders;
 
 impl Leases {
@@ -29,6 +30,13 @@ impl Leases {
             return Ok(false);
         }
         self.load_index()?;
+        self.touched.set(true);
+        // What follows lies beside the directory, whose time would not tell that it
+        // happened: the holder would be in no index, and DEL would not find it.
+        break_seal(&self.directory).map_err(|e| failed("change", &self.directory, e))?;
+        if !taken {
+            holders.sweep(|kept| self.is_current(kept));
+        }
         holders.put(owner, self.record().as_ref())?;
         if !taken && let Err(error) = self.make(address, owner) {
             // The error that led here counts.
