@@ -47,6 +47,8 @@ enum Step {
     Forget,
     /// Somebody removes a lease behind our back.
     Remove(u8),
+    /// All leases are of an earlier boot.
+    Reboot,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -57,6 +59,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u8..12).prop_map(Step::Gc),
         1 => Just(Step::Forget),
         1 => (0u8..16).prop_map(Step::Remove),
+        1 => Just(Step::Reboot),
     ]
 }
 
@@ -65,6 +68,8 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     held: BTreeMap<u8, u8>,
+    /// What was held before a reboot. It is the holder's again if it comes back first.
+    before: BTreeMap<u8, u8>,
     released: Vec<u8>,
     /// Whether the order of releases is known.
     ordered: bool,
@@ -79,7 +84,8 @@ impl Model {
     }
 
     fn release(&mut self, container: u8) {
-        if let Some(address) = self.held.remove(&container) {
+        let held = self.held.remove(&container);
+        if let Some(address) = held.or_else(|| self.before.remove(&container)) {
             self.released.push(address);
         }
     }
@@ -88,8 +94,16 @@ impl Model {
         assert_eq!(self.holder(address), None, "{address} is given twice");
         assert!(GIVEN.contains(&address), "{address} is not to be given");
         self.released.retain(|a| *a != address);
+        self.before.retain(|_, a| *a != address);
         self.held.insert(container, address);
     }
+}
+
+/// Makes a lease one of an earlier boot.
+fn age(path: &Path) {
+    let record = "00000000-0000-0000-0000-000000000000";
+    let (name, flags) = (ipam::record::ATTRIBUTE, rustix::fs::XattrFlags::empty());
+    rustix::fs::setxattr(path, name, record.as_bytes(), flags).unwrap();
 }
 
 fn octet(address: &str) -> u8 {
@@ -136,9 +150,12 @@ fn play(steps: &[Step]) {
                     .collect();
                 let gc = network.with("cni.dev/valid-attachments", valid.into());
                 network.call("GC", "", &gc).unwrap();
-                let mut stale: Vec<u8> = model.held.keys().copied().filter(|c| c >= keep).collect();
-                stale.sort_by_key(|c| model.held[c]);
-                stale.into_iter().for_each(|c| model.release(c));
+                let all = model.held.iter().chain(&model.before);
+                let mut stale: Vec<(u8, u8)> = all.map(|(c, a)| (*a, *c)).collect();
+                stale.retain(|(_, c)| c >= keep);
+                stale.sort_unstable();
+                let stale = stale.into_iter().map(|(_, c)| c);
+                stale.for_each(|c| model.release(c));
             }
             Step::Forget => {
                 let _ = std::fs::remove_file(network.beside("index"));
@@ -150,6 +167,17 @@ fn play(steps: &[Step]) {
                     model.held.remove(&c);
                     model.ordered = false;
                 }
+                model.before.retain(|_, a| a != n);
+            }
+            Step::Reboot => {
+                let held = std::mem::take(&mut model.held);
+                model.before.extend(held);
+                for address in model.before.values() {
+                    let path = network.path(&format!("10.77.0.{address}"));
+                    age(&path);
+                }
+                let _ = std::fs::remove_file(network.beside("index"));
+                model.ordered = false;
             }
         }
         compare(&network, &model);
@@ -167,8 +195,12 @@ fn add(network: &Network, model: &mut Model, c: u8) {
     match network.add(&format!("c{c}")) {
         Ok(given) => {
             let given = octet(&given);
-            match model.held.get(&c) {
-                Some(held) => assert_eq!(given, *held, "an ADD that is repeated"),
+            match model.held.get(&c).or(model.before.get(&c)) {
+                Some(held) => {
+                    assert_eq!(given, *held, "an ADD that is repeated");
+                    model.before.remove(&c);
+                    model.held.insert(c, given);
+                }
                 None => {
                     let all_used = model.released.len() + model.held.len() == GIVEN.len();
                     if model.ordered && all_used {
@@ -189,6 +221,7 @@ fn compare(network: &Network, model: &Model) {
     let expected: BTreeMap<String, String> = model
         .held
         .iter()
+        .chain(&model.before)
         .map(|(c, a)| (format!("10.77.0.{a}"), format!("c{c}\r\neth0")))
         .collect();
     assert_eq!(leases(&network.dir.path().join("data")), expected);
@@ -279,12 +312,9 @@ fn play_shared(steps: &[Shared]) {
                 taken_away = true;
             }
             Shared::Reboot => {
-                let record = "00000000-0000-0000-0000-000000000000";
                 let paths = files().into_iter().map(|file| file.unwrap().path());
-                for path in paths.chain(file.exists().then(|| file.clone())) {
-                    let (name, flags) = (ipam::record::ATTRIBUTE, rustix::fs::XattrFlags::empty());
-                    rustix::fs::setxattr(&path, name, record.as_bytes(), flags).unwrap();
-                }
+                let named = file.exists().then(|| file.clone());
+                paths.chain(named).for_each(|path| age(&path));
                 let _ = std::fs::remove_file(network.beside("index"));
                 holders.clear();
             }
