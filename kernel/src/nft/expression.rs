@@ -95,6 +95,19 @@ impl Expression {
         })
     }
 
+    /// Goes on with packets that leave by a link.
+    pub(super) fn leaves_by(link: &str) -> Vec<Self> {
+        const OIFNAME: u32 = 7;
+        const IFNAMSIZ: usize = 16;
+        let load = Expression::new("meta", |m| {
+            attribute(m, 1, &DATA.to_be_bytes());
+            attribute(m, 2, &OIFNAME.to_be_bytes());
+        });
+        let mut name = link.as_bytes().to_vec();
+        name.resize(IFNAMSIZ, 0);
+        vec![load, Expression::equals(&name)]
+    }
+
     /// Takes the hardware address that a frame says it comes from, beside what was
     /// taken before.
     pub(super) fn beside_it_the_sender() -> Self {

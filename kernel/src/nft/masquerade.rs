@@ -51,6 +51,22 @@ pub fn masquerade(network: &str, subnet: IpNetwork) -> Result<()> {
     }
 }
 
+/// Makes all packets that leave by a link appear to come from the host, in a namespace
+/// that has no other packet-filter rules of ours: calling it again would add it again.
+///
+/// # Errors
+/// [`Error::Refused`](crate::Error::Refused).
+pub fn masquerade_all_by(link: &str) -> Result<()> {
+    let mut batch = Batch::new(Family::Inet);
+    batch.table(TABLE);
+    batch.base_chain(TABLE, POSTROUTING, &SOURCE_NAT);
+    let mut rule = Expression::leaves_by(link);
+    rule.push(Expression::masquerade());
+    batch.rule(TABLE, POSTROUTING, &rule);
+    let refused = Netfilter::open()?.commit(batch)?;
+    done(refused, format!("masquerade what leaves by {link}"))
+}
+
 /// Whether [`masquerade`] has been called for a network's subnet, and its rules are
 /// still there.
 ///

@@ -39,6 +39,7 @@ struct Raw {
     gateway: String,
     is_gateway: bool,
     is_default_gateway: bool,
+    ip_masq: bool,
 }
 
 impl Default for Raw {
@@ -62,6 +63,7 @@ impl Default for Raw {
             gateway: String::new(),
             is_gateway: false,
             is_default_gateway: false,
+            ip_masq: false,
         }
     }
 }
@@ -113,6 +115,7 @@ pub(super) struct Keys {
     pub(super) mode: Mode,
     pub(super) has_gateway: bool,
     pub(super) is_default_gateway: bool,
+    pub(super) masquerades: bool,
 }
 
 impl Keys {
@@ -159,6 +162,7 @@ impl Keys {
             mode,
             has_gateway,
             is_default_gateway: raw.is_default_gateway,
+            masquerades: raw.ip_masq,
         })
     }
 
@@ -196,7 +200,7 @@ fn mode(text: &str) -> Result<Mode> {
 /// Whether there is a gateway: where hosts are routed to there must be one. The keys
 /// of `bridge` say the same as `gateway`.
 fn has_gateway(raw: &Raw, mode: Mode) -> Result<bool> {
-    let asked = raw.is_gateway || raw.is_default_gateway || mode == Mode::L3;
+    let asked = raw.is_gateway || raw.is_default_gateway || raw.ip_masq || mode == Mode::L3;
     match raw.gateway.as_str() {
         "" => Ok(asked),
         "anycast" => Ok(true),
@@ -204,7 +208,7 @@ fn has_gateway(raw: &Raw, mode: Mode) -> Result<bool> {
         other => Err(bad(
             "gateway",
             &format!("\"{other}\""),
-            "\"anycast\", or \"none\", which \"mode\": \"l3\" and \"isDefaultGateway\" exclude",
+            "\"anycast\", or \"none\", which \"mode\": \"l3\", \"isDefaultGateway\" and \"ipMasq\" exclude",
         )),
     }
 }

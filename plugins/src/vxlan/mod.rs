@@ -11,6 +11,7 @@ mod changes;
 mod compare;
 mod daemon;
 mod desired;
+mod exit;
 mod fault;
 mod keys;
 mod lock;
@@ -36,6 +37,7 @@ pub use fault::Fault;
 use keys::{Keys, Mode};
 use overlay::Overlay;
 use peers::Source;
+use router::Duties;
 pub use sync::{Change, Synced, sync};
 
 /// The plugin.
@@ -98,11 +100,11 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let mut undo = Undo::default();
     let mut early = lease::take_early(call, &mut undo)?;
     let mac = asked_mac.unwrap_or_else(|| lease::mac(early.as_ref(), &identity));
-    let gateways = match &mut early {
-        Some(lease) => gateways_of(&keys, config, lease)?,
-        None => Vec::new(),
+    let duties = match &mut early {
+        Some(lease) => duties_of(&keys, config, lease)?,
+        None => Duties::default(),
     };
-    let entered = segment::enter(&mut host, config, &keys, &gateways, &mut undo)?;
+    let entered = segment::enter(&mut host, config, &keys, &duties, &mut undo)?;
     let segment = entered.bridge.clone();
     let mtu = mtu(&keys, &segment)?;
     let pair = VethPair {
@@ -121,9 +123,9 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         Some(lease) => lease,
         None => {
             let mut lease = lease::take(call, &mut undo)?;
-            let gateways = gateways_of(&keys, config, &mut lease)?;
+            let duties = duties_of(&keys, config, &mut lease)?;
             drop(segment::enter(
-                &mut host, config, &keys, &gateways, &mut undo,
+                &mut host, config, &keys, &duties, &mut undo,
             )?);
             lease
         }
@@ -158,11 +160,11 @@ fn refuse_chosen_mac(host: &mut Netlink, config: &Config, keys: &Keys) -> Result
     }
 }
 
-/// Fills in what the gateway means for the container, and returns its addresses. Where
-/// other hosts are routed to, the way to them is by the gateway.
-fn gateways_of(keys: &Keys, config: &Config, lease: &mut Attachment) -> Result<Vec<IpNetwork>> {
+/// Fills in what the gateway means for the container, and returns what the router is to
+/// do. Where other hosts are routed to, the way to them is by the gateway.
+fn duties_of(keys: &Keys, config: &Config, lease: &mut Attachment) -> Result<Duties> {
     if !keys.has_gateway {
-        return Ok(Vec::new());
+        return Ok(Duties::default());
     }
     let gateways = gateway::addresses(lease);
     if keys.is_default_gateway {
@@ -176,7 +178,10 @@ fn gateways_of(keys: &Keys, config: &Config, lease: &mut Attachment) -> Result<V
             }
         }
     }
-    Ok(gateways)
+    Ok(Duties {
+        gateways,
+        masquerades: keys.masquerades,
+    })
 }
 
 /// The MTU of a container: what the network has, or less.

@@ -24,6 +24,11 @@ pub(super) fn gateway_port(vni: u32) -> String {
     format!("vxgw{vni}")
 }
 
+/// The host's link to the network's router, for packets that leave the network.
+pub(super) fn exit_port(vni: u32) -> String {
+    format!("vxup{vni}")
+}
+
 /// Where the namespace of the network's router is.
 pub(super) fn router(vni: u32) -> PathBuf {
     format!("/run/netns/slash24-vx{vni}").into()
@@ -64,6 +69,12 @@ pub(super) fn gateway_mac(vni: u32) -> Mac {
 /// The hardware address of the port that leads to it, which nobody sends to.
 pub(super) fn gateway_port_mac(vni: u32) -> Mac {
     derived("gateway port", &vni.to_string())
+}
+
+/// The hardware addresses of the link between the host and a network's router.
+pub(super) fn exit_macs(vni: u32) -> (Mac, Mac) {
+    let mac = |end| derived(end, &vni.to_string());
+    (mac("exit host"), mac("exit router"))
 }
 
 fn derived(kind: &str, of: &str) -> Mac {

@@ -11,7 +11,7 @@
 use ipnetwork::IpNetwork;
 use kernel::{Link, Neighbour, Netlink, Netns, VethPair, sysctl};
 
-use super::names;
+use super::{exit, names};
 use crate::Result;
 
 /// The name of the router's link to the bridge.
@@ -64,7 +64,8 @@ impl Router {
         Ok(Router { netns, netlink })
     }
 
-    fn inside(&self, work: impl FnOnce() -> kernel::Result<()>) -> Result<()> {
+    /// Does something in the router's namespace.
+    pub(super) fn inside(&self, work: impl FnOnce() -> kernel::Result<()>) -> Result<()> {
         let _inside = self.netns.enter()?;
         Ok(work()?)
     }
@@ -125,20 +126,44 @@ impl Router {
     }
 }
 
-fn expect(netlink: &mut Netlink, name: &str) -> Result<Link> {
+pub(super) fn expect(netlink: &mut Netlink, name: &str) -> Result<Link> {
     let found = netlink.link(name)?;
     found.ok_or_else(|| kernel::Error::Garbled(format!("create {name}")).into())
 }
 
-/// Whether the router has these gateway addresses already, as its port's mark says.
-pub(super) fn serves(host: &mut Netlink, vni: u32, gateways: &[IpNetwork]) -> Result<bool> {
-    if gateways.is_empty() {
+/// What a router is to do.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Duties {
+    /// The gateways' addresses.
+    pub(super) gateways: Vec<IpNetwork>,
+    /// Whether packets may leave the network, as the host's.
+    pub(super) masquerades: bool,
+}
+
+/// What is written on the port of a router that masquerades.
+const MASQUERADES: &str = "masquerades";
+
+impl Duties {
+    /// As words of the mark on the router's port.
+    fn words(&self) -> Vec<String> {
+        let masquerades = self.masquerades.then(|| MASQUERADES.to_owned());
+        let gateways = self.gateways.iter().map(IpNetwork::to_string);
+        gateways.chain(masquerades).collect()
+    }
+}
+
+fn has_word(mark: &str, word: &str) -> bool {
+    mark.split(' ').any(|known| known == word)
+}
+
+/// Whether the router does this already, as its port's mark says.
+pub(super) fn serves(host: &mut Netlink, vni: u32, duties: &Duties) -> Result<bool> {
+    if duties.gateways.is_empty() {
         return Ok(true);
     }
     let port = host.link(&names::gateway_port(vni))?;
     let mark = port.map(|port| port.alias).unwrap_or_default();
-    let has = |net: &IpNetwork| mark.split(' ').any(|word| word == net.to_string());
-    Ok(gateways.iter().all(has))
+    Ok(duties.words().iter().all(|word| has_word(&mark, word)))
 }
 
 /// Makes the router serve these gateway addresses; the caller has the lock alone.
@@ -147,12 +172,15 @@ pub(super) fn serve(
     vni: u32,
     network: &str,
     bridge: &Link,
-    gateways: &[IpNetwork],
+    duties: &Duties,
 ) -> Result<()> {
     let mut router = Router::ensure(vni)?;
-    let port = router.connect(host, vni, bridge, gateways)?;
+    let port = router.connect(host, vni, bridge, &duties.gateways)?;
+    if duties.masquerades && !has_word(&port.alias, MASQUERADES) {
+        exit::open(host, &mut router, vni, network)?;
+    }
     // The bridge answers for the gateway, so that no question for it leaves the host.
-    let known = gateways.iter().map(|net| Neighbour {
+    let known = duties.gateways.iter().map(|net| Neighbour {
         ip: net.ip(),
         mac: names::gateway_mac(vni),
     });
@@ -163,10 +191,8 @@ pub(super) fn serve(
         true => names::mark(network),
         false => port.alias,
     };
-    for net in gateways {
-        let word = net.to_string();
-        let fits = mark.len() + word.len() < LONGEST_MARK;
-        if fits && !mark.split(' ').any(|known| known == word) {
+    for word in duties.words() {
+        if mark.len() + word.len() < LONGEST_MARK && !has_word(&mark, &word) {
             mark = format!("{mark} {word}");
         }
     }
@@ -176,8 +202,10 @@ pub(super) fn serve(
 
 /// Removes the router of a VNI, if it has one.
 pub(super) fn remove(host: &mut Netlink, vni: u32) -> Result<()> {
-    if let Some(port) = host.link(&names::gateway_port(vni))? {
-        kernel::remove_link(port.index, None, None)?;
+    for name in [names::gateway_port(vni), names::exit_port(vni)] {
+        if let Some(port) = host.link(&name)? {
+            kernel::remove_link(port.index, None, None)?;
+        }
     }
     if let Some(mut router) = Router::open(vni)? {
         // Not with the namespace, which ends in its own time: the VNI is to be free.

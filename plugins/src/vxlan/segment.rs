@@ -6,7 +6,6 @@
 //! that was killed, and is made anew.
 
 use cni::Config;
-use ipnetwork::IpNetwork;
 use kernel::{Errno, Link, Netlink, Vxlan, nft, sysctl};
 
 use super::blueprint::Blueprint;
@@ -15,7 +14,7 @@ use super::fault::Fault;
 use super::keys::{Keys, Mode};
 use super::lock::Lock;
 use super::names;
-use super::router::{self, Router};
+use super::router::{self, Duties, Router};
 use crate::Result;
 use crate::undo::Undo;
 
@@ -30,13 +29,13 @@ pub(super) fn enter<'a>(
     host: &mut Netlink,
     config: &'a Config,
     keys: &Keys,
-    gateways: &[IpNetwork],
+    duties: &Duties,
     undo: &mut Undo<'a>,
 ) -> Result<Entered> {
     let (network, vni) = (&config.name, keys.vni);
     let lock = Lock::shared(vni)?;
     if let Some(bridge) = find(host, network, vni)?
-        && router::serves(host, vni, gateways)?
+        && router::serves(host, vni, duties)?
     {
         return Ok(Entered {
             bridge,
@@ -53,8 +52,8 @@ pub(super) fn enter<'a>(
             bridge
         }
     };
-    if !router::serves(host, vni, gateways)? {
-        router::serve(host, vni, network, &bridge, gateways)?;
+    if !router::serves(host, vni, duties)? {
+        router::serve(host, vni, network, &bridge, duties)?;
     }
     lock.share()?;
     Ok(Entered {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use netns::{Call, Container, Fabric, Host, Namespace, Plugins};
+use netns::{Call, Container, Fabric, Host, Namespace, Plugins, Snapshot};
 use serde_json::{Value, json};
 
 use crate::network::merge;
@@ -174,4 +174,15 @@ impl Drop for Capture {
         let _ = self.tcpdump.kill();
         let _ = self.tcpdump.wait();
     }
+}
+
+/// What a host has, but for a table of the packet filter, which is the host's while its chains are
+/// the networks', and for what the kernel does with `eth0` in its own time.
+pub(super) fn look(host: &Host) -> Snapshot {
+    Snapshot::of(host, &["/run/netns"]).without(|key| {
+        key.starts_with("nft table netdev")
+            || key.starts_with("neighbour eth0 ")
+            || key.starts_with("route -6 local 2001:db8::")
+            || (key.starts_with("file ") && !key.contains("slash24"))
+    })
 }

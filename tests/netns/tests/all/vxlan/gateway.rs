@@ -1,10 +1,10 @@
 //! Networks with a gateway, which is on every host.
 
 use libtest_mimic::Trial;
-use netns::{Call, Container, Host, Namespace, Plugins, Snapshot, trial};
+use netns::{Call, Container, Namespace, Plugins, trial};
 use serde_json::{Value, json};
 
-use super::fleet::{Capture, Fleet, add, attach, del, send, tenant};
+use super::fleet::{Capture, Fleet, add, attach, del, look, send, tenant};
 use crate::network::with_previous;
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -13,6 +13,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("vxlan/gateway/routed-hosts", routed),
         trial("vxlan/gateway/routed-hosts-that-are-listed", listed),
         trial("vxlan/gateway/routed-hosts-come-and-go", come_and_go),
+        trial("vxlan/gateway/the-way-out", way_out),
         trial("vxlan/gateway/leftovers-of-a-kill", leftovers),
     ]
 }
@@ -71,14 +72,6 @@ fn anycast() {
     for (host, before) in fleet.hosts.iter().zip(&before) {
         before.assert_same(&look(host), "after the last container");
     }
-}
-
-fn look(host: &Host) -> Snapshot {
-    Snapshot::of(host, &["/run/netns"]).without(|key| {
-        key.starts_with("nft table netdev")
-            || key.starts_with("neighbour eth0 ")
-            || (key.starts_with("file ") && !key.contains("slash24"))
-    })
 }
 
 /// A network whose hosts have subnets of their own: `10.7.SLOT.0/24` and `fd07:0:0:SLOT::/64`.
@@ -228,6 +221,42 @@ fn come_and_go() {
     let done = sync(&two);
     assert_eq!(done["deleted"].as_array().unwrap().len(), 5, "{done}");
     assert!(!one.reaches("10.7.3.2"));
+}
+
+/// Tenants with the same subnet leave by one host at the same time, and answers find them; nobody
+/// gets in, and none gets to another.
+fn way_out() {
+    let fleet = Fleet::new(1);
+    let host = &fleet.hosts[0];
+    fleet.fabric.router(&["192.0.2.254/24", "2001:db8::254/64"]);
+    host.default_route(&["192.0.2.254"]);
+    host.default_route(&["2001:db8::254"]);
+    // It routes already, as hosts with containers do.
+    host.set_sysctl("net/ipv4/ip_forward", "1");
+    host.set_sysctl("net/ipv6/conf/all/forwarding", "1");
+    let before = look(host);
+    let keys = json!({"isDefaultGateway": true, "ipMasq": true});
+    let networks =
+        [("red", 100), ("blue", 200)].map(|(name, vni)| tenant(name, vni, 1, keys.clone()));
+    let containers = [0, 1].map(|index| attach(host, &networks[index], ["red", "blue"][index]));
+    for container in &containers {
+        container.ping("192.0.2.254");
+        container.ping("2001:db8::254");
+        let seen = container.tcp(&fleet.fabric, "192.0.2.254").unwrap();
+        assert_eq!(
+            seen.ip().to_string(),
+            "192.0.2.1",
+            "the host's address is seen"
+        );
+        let seen = container.tcp(&fleet.fabric, "2001:db8::254").unwrap();
+        assert_eq!(seen.ip().to_string(), "2001:db8::1");
+    }
+    assert!(!fleet.fabric.reaches("10.9.1.2"));
+    for (network, container) in networks.iter().zip(&containers) {
+        del(network, container);
+    }
+    let after = look(host).without(|key| key.starts_with("nft ") && key.contains(" slash24"));
+    before.assert_same(&after, "but for the masquerading, which is the network's");
 }
 
 /// What a process leaves that is killed on its way to a router.

@@ -3,10 +3,10 @@
 use std::thread;
 
 use libtest_mimic::Trial;
-use netns::{Call, Container, Host, Namespace, Plugins, Snapshot, trial};
+use netns::{Call, Container, Namespace, Plugins, trial};
 use serde_json::{Value, json};
 
-use super::fleet::{Fleet, add, attach, del, tenant};
+use super::fleet::{Fleet, add, attach, del, look, tenant};
 use crate::network::with_previous;
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -16,12 +16,9 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("vxlan/lifecycle/coming-and-going", coming_and_going),
         trial("vxlan/lifecycle/leftovers-of-a-kill", leftovers),
         trial("vxlan/lifecycle/check", check),
+        trial("vxlan/lifecycle/garbage", garbage),
+        trial("vxlan/lifecycle/from-bridge-to-vxlan", from_bridge),
     ]
-}
-
-fn look(host: &Host) -> Snapshot {
-    // A table is the host's; its chains are the network's.
-    Snapshot::of(host, &[]).without(|key| key.starts_with("nft table netdev"))
 }
 
 fn made_once() {
@@ -158,4 +155,65 @@ fn check() {
     host.ip("link del vx100");
     fails(&red, "vx100");
     drop::<Container<'_>>(one);
+}
+
+/// Containers that ended without a DEL, and the devices with the last of them.
+fn garbage() {
+    let fleet = Fleet::new(1);
+    let host = &fleet.hosts[0];
+    let before = look(host);
+    let red = tenant("red", 100, 1, json!({"gateway": "anycast"}));
+    let [one, two] = ["one", "two"].map(|id| attach(host, &red, id));
+    let gc = |valid: Value| {
+        let mut config = red.clone();
+        config["cni.dev/valid-attachments"] = valid;
+        let call = Call::new(host, Plugins::Slash24, &config);
+        call.env("CNI_COMMAND", "GC").execute().success();
+    };
+    gc(json!([{"containerID": "one", "ifname": "eth0"}, {"containerID": "two", "ifname": "eth0"}]));
+    one.ping("10.9.1.3");
+    gc(json!([{"containerID": "two", "ifname": "eth0"}]));
+    assert!(one.link("eth0").is_none());
+    two.ping("10.9.0.1");
+    gc(json!([]));
+    before.assert_same(&look(host), "after the last container");
+    // Addresses are free again.
+    add(&red, &one);
+}
+
+/// An operator moves a network to another plugin: new containers come to the overlay, running ones
+/// go on where they are, and go as they came.
+fn from_bridge() {
+    let fleet = Fleet::new(2);
+    let ipam = json!({"type": "host-local", "subnet": "10.9.0.0/16",
+        "rangeStart": "10.9.{slot}.2", "rangeEnd": "10.9.{slot}.9"});
+    let bridge = json!({"cniVersion": "1.1.0", "name": "backend", "type": "bridge",
+        "bridge": "back0", "isGateway": true, "ipam": ipam});
+    let vxlan = tenant("backend", 100, 2, json!({"isGateway": true, "ipam": ipam}));
+    let host = &fleet.hosts[0];
+    let [old, older] = ["old", "older"].map(|id| host.container(id));
+    let results = [&old, &older].map(|container| add(&bridge, container));
+    let new = attach(host, &vxlan, "new");
+    let far = attach(&fleet.hosts[1], &vxlan, "far");
+    assert_eq!(
+        new.addresses("eth0"),
+        ["10.9.1.4/16"],
+        "one network, one set of leases"
+    );
+    new.ping("10.9.2.2");
+    far.ping("10.9.1.4");
+    old.ping("10.9.1.3");
+    old.ping("10.9.0.1");
+
+    // The runtime has the new configuration by now, and the results of then.
+    let del = |container: &Container<'_>, result: &Value| {
+        let config = with_previous(&vxlan, result);
+        let call = Call::new(host, Plugins::Slash24, &config);
+        call.attach(container, "eth0").del().success();
+    };
+    del(&old, &results[0]);
+    assert!(old.link("eth0").is_none());
+    older.ping("10.9.0.1");
+    del(&older, &results[1]);
+    new.ping("10.9.2.2");
 }
