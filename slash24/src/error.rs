@@ -23,6 +23,9 @@ pub(crate) enum Error {
         /// Why not.
         failure: Box<Failure>,
     },
+    /// The kernel could not be asked.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
     /// Address management could not do its part.
     #[error(transparent)]
     Ipam(#[from] ipam::Error),
@@ -153,6 +156,7 @@ impl From<Error> for Failure {
             Error::Task(error) => error.into(),
             Error::Runtime(error) => error.into(),
             Error::Network { ref failure, .. } => Failure::new(failure.code, error.to_string()),
+            Error::Kernel(_) => Failure::new(code::KERNEL, error.to_string()),
             Error::Ipam(error) => error.into(),
             Error::Path { .. } => Failure::new(code::IO, error.to_string()),
             Error::Unseen(_) => Failure::new(code::IO, error.to_string()),

@@ -10,6 +10,7 @@ mod cli;
 mod collect;
 mod doctor;
 mod error;
+mod explain;
 mod install;
 mod networks;
 mod registry;

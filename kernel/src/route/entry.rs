@@ -151,6 +151,13 @@ impl RouteEntry {
         }
     }
 
+    /// Whether it leads to an address of the place itself.
+    pub fn is_local(&self) -> bool {
+        /// `RT_TABLE_LOCAL`.
+        const LOCAL: u32 = 255;
+        self.table == Some(LOCAL)
+    }
+
     /// The same route by some of its ways.
     #[must_use]
     pub fn with_hops(&self, next_hops: Vec<NextHop>) -> Self {

@@ -94,7 +94,7 @@ impl Netlink {
     }
 
     /// The route that a packet takes, or none when there is no way: with `source` as
-    /// its sender, if it has one already. The answer names the one way that it takes
+    /// its sender, if it has one already, also when it goes no further. The answer names the one way that it takes
     /// of several, and the sender's address that it gets.
     ///
     /// # Errors
@@ -147,7 +147,7 @@ impl Netlink {
             {
                 Ok(None)
             }
-            asked => asked.map(|()| found.filter(|route| route.is_unicast)),
+            asked => asked.map(|()| found.filter(|route| route.is_unicast || route.is_local())),
         }
     }
 }

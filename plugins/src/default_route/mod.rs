@@ -11,6 +11,6 @@ pub use plugin::DefaultRoute;
 
 /// Who set a route or a rule, for `ip route` and for ourselves: an attachment for
 /// itself (`RTPROT_*` numbers of linux/rtnetlink.h that nobody else has).
-pub(crate) const PLACED: u8 = 36;
+pub const PLACED: u8 = 36;
 /// As [`PLACED`]: an attachment set another's route aside that was before all.
-pub(crate) const SET_ASIDE: u8 = 37;
+pub const SET_ASIDE: u8 = 37;

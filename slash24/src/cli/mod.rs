@@ -8,6 +8,7 @@ mod check;
 mod container;
 mod detach;
 mod doctor;
+mod explain;
 mod freed;
 mod gc;
 mod holdings;
@@ -56,6 +57,7 @@ enum Command {
     Detach(detach::Args),
     Check(check::Args),
     Doctor(doctor::Args),
+    Explain(explain::Args),
     Leases(leases::Args),
     Where(whereabouts::Args),
     Gc(gc::Args),
@@ -72,6 +74,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Detach(args) => detach::run(args),
         Command::Check(args) => check::run(args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Leases(args) => leases::run(args),
         Command::Where(args) => whereabouts::run(&args),
         Command::Plan(args) => plan::run(&args),

@@ -2,6 +2,7 @@
 
 mod advertised;
 mod every_order;
+mod explained;
 mod mixed;
 mod scene;
 mod wishes;
@@ -12,6 +13,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     [
         advertised::trials(),
         every_order::trials(),
+        explained::trials(),
         mixed::trials(),
         wishes::trials(),
     ]
