@@ -154,9 +154,14 @@ impl Snapshot {
             let Value::Object(object) = object else {
                 continue;
             };
-            for (kind, content) in object.into_iter().filter(|(kind, _)| kind != "metainfo") {
+            for (kind, mut content) in object.into_iter().filter(|(kind, _)| kind != "metainfo") {
                 let path = ["family", "table", "chain", "name"].map(|key| text(&content[key]));
-                self.insert(format!("nft {kind} {}", path.join(" ")), content);
+                let path = path.join(" ");
+                // Sets stay, elements come and go.
+                for element in list(content["elem"].take()) {
+                    self.insert(format!("nft element {path}"), element);
+                }
+                self.insert(format!("nft {kind} {path}"), content);
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::subject::{both, ours};
 pub(crate) fn trials() -> Vec<Trial> {
     let kinds = [
         ("bridge", bridge_config as fn() -> Value),
+        ("guarded-bridge", guarded_config),
         ("macvlan", macvlan_config),
     ];
     let of_each = kinds.into_iter().flat_map(|(kind, config)| {
@@ -70,6 +71,15 @@ fn bridge_config() -> Value {
         Family::Dual,
         json!({"cniVersion": "1.1.0", "isDefaultGateway": true, "ipMasq": true}),
     )
+}
+
+/// With something of the container's own in the packet filter.
+fn guarded_config() -> Value {
+    let mut config = bridge_config();
+    config["macspoofchk"] = json!(true);
+    config["portIsolation"] = json!(true);
+    config["hairpinMode"] = json!(true);
+    config
 }
 
 fn macvlan_config() -> Value {
@@ -217,7 +227,9 @@ fn del_netns_reused(config: &Value) {
         let living = host.container("path");
         let add_living = call(&living, config).env("CNI_CONTAINERID", "living");
         add_living.add().success();
+        // The kernel adds the local route of an IPv6 address a moment later.
         living.ping("10.1.2.1");
+        living.ping("fd00:1:2::1");
         let before = Snapshot::of(&living, &[]);
 
         let config = if with_result {

@@ -8,7 +8,8 @@ use netns::Snapshot;
 pub(crate) fn only_the_network_remains(before: &Snapshot, after: &Snapshot) {
     let stays = |key: &str| {
         let of_bridge = key.split(' ').any(|word| word == "br0");
-        let of_network = key.starts_with("nft ") && key.contains(" slash24");
+        let rule = key.starts_with("nft ") && !key.starts_with("nft element ");
+        let of_network = rule && key.contains(" slash24");
         of_bridge || of_network || is_bookkeeping(key)
     };
     let known: Vec<&str> = before.keys().collect();
