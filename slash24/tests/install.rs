@@ -10,11 +10,13 @@ use std::thread;
 
 use tempfile::TempDir;
 
-const PLUGINS: [&str; 6] = [
+const PLUGINS: [&str; 8] = [
     "bridge",
+    "default-route",
     "host-local",
     "loopback",
     "macvlan",
+    "sbr",
     "static",
     "vxlan",
 ];
