@@ -163,17 +163,15 @@ fn a_range_may_exclude_nearly_everything() {
     assert_eq!(network.add("c1").unwrap(), "2001:db8:0:0:8000::");
 }
 
+/// With namespaces there is more of this in `tests/netns`.
 #[test]
 fn the_hosts_own_addresses_are_never_given() {
-    let all = json!({"subnet": "127.0.0.0/8", "gateway": "127.0.0.9"});
-    let network = Network::new(all);
+    let network = Network::new(json!({"subnet": "127.0.0.0/28", "gateway": "127.0.0.9"}));
     let ask = network.with("runtimeConfig", json!({"ips": ["127.0.0.1"]}));
     let refused = network.add_with("x", &ask);
     assert_eq!(code(refused.clone()), 101);
     assert!(message(refused).contains("127.0.0.1 is one of this host's own"));
-    assert_eq!(network.add("c1").unwrap(), "127.0.0.2");
-    let one = json!({"subnet": "127.0.0.0/28", "rangeEnd": "127.0.0.1", "gateway": "127.0.0.9"});
-    assert_eq!(code(Network::new(one).add("c1")), 100);
+    assert_eq!(code(network.add("c1")), 100, "all of them are");
 }
 
 #[test]

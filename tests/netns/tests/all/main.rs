@@ -18,6 +18,7 @@ mod doctor;
 mod examples;
 mod garbage;
 mod install;
+mod leases;
 mod leftovers;
 mod lifecycle;
 mod macvlan;
@@ -59,6 +60,7 @@ fn main() {
         leftovers::trials(),
         garbage::trials(),
         tools::trials(),
+        leases::trials(),
         delegates::trials(),
         default_route::trials(),
         source_routing::trials(),
