@@ -106,12 +106,15 @@ impl Programs {
 
     /// The host-local that a contender's plugins call.
     pub(crate) fn host_local(&self, who: Contender) -> PathBuf {
-        let folder = if who == Contender::Ours {
-            &self.ours
-        } else {
-            &self.reference
-        };
-        folder.join("host-local")
+        self.plugins(who).join("host-local")
+    }
+
+    /// The directory of a contender's plugins.
+    pub(crate) fn plugins(&self, who: Contender) -> &Path {
+        match who {
+            Contender::Ours => &self.ours,
+            _ => &self.reference,
+        }
     }
 
     /// One copy on our own file system, and a hard link to it for each name.

@@ -4,6 +4,7 @@
 //! `docs/benchmarks.md` says what is measured and how to read it.
 
 mod contender;
+mod crowd;
 mod error;
 mod footprint;
 mod goals;
@@ -21,6 +22,7 @@ mod throughput;
 use std::process::ExitCode;
 
 use contender::{Contender, Programs};
+use crowd::CROWD;
 use error::Result;
 use latency::Serial;
 use leases::LEASES;
@@ -91,8 +93,14 @@ fn run(options: &Options) -> Result<()> {
         let pair = options.among(&[Contender::Ours, Contender::Reference]);
         results.leases = leases::measure(&programs, &pair, options.rounds, &mut chance)?;
     }
+    if options.wants(CROWD) {
+        eprintln!("measuring {CROWD}");
+        let pair = options.among(&[Contender::Ours, Contender::Reference]);
+        results.crowd = crowd::measure(&programs, &pair, options.rounds, &mut chance, &mut serial)?;
+    }
     report::print(&results);
     leases::print(&results.leases);
+    crowd::print(&results.crowd);
     results.write(&options.output)?;
     println!("written to {}", options.output.display());
     Ok(())

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::contender::Contender;
+use crate::crowd::CROWD;
 use crate::error::{Error, Result};
 use crate::leases::LEASES;
 use crate::scenario::SCENARIOS;
@@ -15,7 +16,7 @@ usage: bench [OPTION…]        (as root)
   -n NUMBER         rounds, 60 unless told, 200 at most
   --quick           10 rounds: whether everything works, not how fast
   --only NAME       one part, may be repeated: a row of the table (bridge-v4, …),
-                    eight-at-a-time, footprint or leases
+                    eight-at-a-time, footprint, leases or crowd
   --without NAME    leaves a contender out, may be repeated: floor, floor-waiting,
                     ours (with ours-single), ours-single, reference, netavark
   --output FILE     where the JSON goes, bench-results/bench.json unless told
@@ -85,7 +86,7 @@ fn rounds(text: &str) -> Result<usize> {
 
 fn part(name: String) -> Result<String> {
     let mut parts: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
-    parts.extend([THROUGHPUT, FOOTPRINT, LEASES]);
+    parts.extend([THROUGHPUT, FOOTPRINT, LEASES, CROWD]);
     if parts.contains(&name.as_str()) {
         return Ok(name);
     }

@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::{Map, Value, json};
 
 use crate::contender::{Contender, Verb};
+use crate::crowd;
 use crate::error::{Doing, Result};
 use crate::footprint::Footprints;
 use crate::goals::{self, Goal};
@@ -24,6 +25,7 @@ pub(crate) struct Results {
     pub(crate) throughputs: Throughputs,
     pub(crate) footprints: Footprints,
     pub(crate) leases: Costs,
+    pub(crate) crowd: crowd::Costs,
 }
 
 impl Results {
@@ -65,6 +67,7 @@ impl Results {
             "throughput": throughput_json(&self.throughputs),
             "footprint": footprint_json(&self.footprints),
             "leases": leases::to_json(&self.leases),
+            "crowd": crowd::to_json(&self.crowd),
             "goals": goals::judge(self).iter().map(goal_json).collect::<Vec<_>>(),
         })
     }
