@@ -33,7 +33,8 @@ use clap::{Parser, Subcommand};
 ///
 /// Called by a plugin's name (bridge, macvlan, loopback, host-local) this
 /// executable is that plugin. By its own name it puts the plugins where a runtime
-/// finds them, and attaches the containers of tasks to networks.
+/// finds them, attaches the containers of tasks to networks, tells who has which
+/// address, and checks plans of addresses.
 #[derive(Parser)]
 #[command(name = "slash24", version, after_help = EXAMPLES)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -47,7 +48,11 @@ Examples:
   slash24 install /opt/cni/bin
   slash24 attach --netns /run/netns/web --id web task.json
   slash24 check  --id web task.json
-  slash24 detach --id web";
+  slash24 detach --id web
+  slash24 leases
+  slash24 where 10.20.11.7
+  slash24 plan /etc/cni/net.d --rack 0-255 --slot 0-255
+  slash24 gc --dead";
 
 /// The subcommands, in the order in which help lists them. What each does is told
 /// by the documentation of its arguments.
