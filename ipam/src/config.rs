@@ -284,6 +284,11 @@ impl RangeTemplate {
         self.end.as_ref()
     }
 
+    /// What is never given, as far as it is subnets; a single address is one too.
+    pub(crate) fn excluded(&self) -> impl Iterator<Item = SubnetTemplate> + '_ {
+        self.exclude.iter().map(NetTemplate::as_subnet)
+    }
+
     fn templates(&self) -> impl Iterator<Item = &AddressTemplate> {
         let ends = [&self.start, &self.end, &self.gateway]
             .into_iter()

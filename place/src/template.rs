@@ -119,6 +119,15 @@ impl AddressTemplate {
         self.literal
     }
 
+    /// The same fields in another address.
+    #[must_use]
+    pub fn with_literal(&self, literal: u128) -> Self {
+        AddressTemplate {
+            literal,
+            ..self.clone()
+        }
+    }
+
     /// The address on this host.
     ///
     /// # Errors

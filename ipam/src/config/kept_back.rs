@@ -34,6 +34,15 @@ impl NetTemplate {
         }
     }
 
+    pub(super) fn as_subnet(&self) -> SubnetTemplate {
+        match self {
+            NetTemplate::Address(address) => {
+                SubnetTemplate::of_first_bits(address, address.family().bits() as u8)
+            }
+            NetTemplate::Subnet(subnet) => subnet.clone(),
+        }
+    }
+
     pub(super) fn address(&self) -> &AddressTemplate {
         match self {
             NetTemplate::Address(address) => address,

@@ -1,11 +1,11 @@
 //! Whether the subnets that two templates make for many places can overlap.
 //!
-//! Two subnets overlap when they agree in the bits of the shorter prefix. So the
-//! question is whether some values of the fields of one template and some of the
-//! other's make the same bits, each within its bounds. Going from the most
-//! significant bit to the least, all that matters of what came before is whether
-//! a field still touches its lowest or its highest value. That is a handful of
-//! states a bit, whatever the number of places.
+//! Two subnets overlap when they agree in the bits of the shorter prefix; below it
+//! that subnet has every bit. So the question is whether some values of the fields of
+//! one template and some of the other's make the same bits, each within its bounds.
+//! Going from the most significant bit to the least, all that matters of what came
+//! before is whether a field still touches its lowest or its highest value. That is
+//! a handful of states a bit, whatever the number of places.
 
 use std::collections::BTreeMap;
 
@@ -92,10 +92,10 @@ impl<'a> Bits<'a> {
         (!empty).then_some(Bits { template, bounds })
     }
 
-    /// An address in both, down to the shorter prefix.
+    /// The first address that is in a subnet of both.
     fn meets(&self, other: &Bits<'_>) -> Option<u128> {
         let bits = self.template.address().family().bits();
-        let prefix = self.template.prefix().min(other.template.prefix());
+        let prefix = self.template.prefix().max(other.template.prefix());
         // For each state, the bits that led to it.
         let mut states = BTreeMap::from([((BOTH, BOTH), 0u128)]);
         for shift in (bits - u32::from(prefix)..bits).rev() {
@@ -117,6 +117,9 @@ impl<'a> Bits<'a> {
     /// What is known after the bit at `shift` is `bit`; none when it cannot be.
     fn step(&self, shift: u32, bit: u8, touching: Touching) -> Option<Touching> {
         let address = self.template.address();
+        if shift < address.family().bits() - u32::from(self.template.prefix()) {
+            return Some(BOTH);
+        }
         let inside = |f: &&Field| (f.shift..f.shift + f.bits).contains(&shift);
         let Some(field) = address.fields().iter().find(inside) else {
             return (address.literal() >> shift & 1 == u128::from(bit)).then_some(BOTH);

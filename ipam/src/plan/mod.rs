@@ -10,8 +10,6 @@ mod fault;
 mod meeting;
 mod whereabouts;
 
-use std::net::IpAddr;
-
 use cni::Version;
 use ipnetwork::IpNetwork;
 use place::{Here, Location, Place, SubnetTemplate};
@@ -201,23 +199,24 @@ impl Report {
     }
 
     /// Whether two ranges give the same addresses, or two networks have a subnet in
-    /// common. Ranges of one network at one place are compared when its range sets
-    /// are made.
+    /// common.
     fn pair(&mut self, one: &Planned<'_>, other: &Planned<'_>, bounds: &Bounds) {
         let is_one_network = one.whose.network == other.whose.network;
         let (whose, others) = (one.whose.clone(), other.whose.clone());
         let family = one.range.subnet.address().family();
-        let meeting = |one, other| {
+        let meeting = |one: &SubnetTemplate, other: &SubnetTemplate| {
             let number = meeting::meeting(one, other, bounds);
             number.map(|number| family.address(number))
         };
-        let overlap = match meeting(&one.block, &other.block) {
-            Some(_) if block::meet_at_one_place(&one.block, &other.block, bounds) => {
-                let compared = (!is_one_network).then(|| common_address(one, other, bounds));
-                compared.flatten()
-            }
-            met => met,
-        };
+        // Blocks are few; what a range consists of exactly may be many.
+        let overlap = meeting(&one.block, &other.block).and_then(|_| {
+            let (ones, others) = (block::blocks(one.range), block::blocks(other.range));
+            let pairs = ones.iter().flat_map(|x| others.iter().map(move |y| (x, y)));
+            let mut given = pairs.filter(|(x, y)| {
+                !block::is_excluded(one.range, y) && !block::is_excluded(other.range, x)
+            });
+            given.find_map(|(x, y)| meeting(x, y))
+        });
         if let Some(address) = overlap {
             self.faults.push(Fault::Overlap {
                 one: whose,
@@ -330,17 +329,6 @@ fn bits_of(template: &SubnetTemplate) -> Vec<(String, u32, u32)> {
         (field.name.clone(), last - field.bits + 1, last)
     });
     bits.collect()
-}
-
-/// An address that two ranges have in common, when what they have in common is the
-/// same at every place.
-fn common_address(one: &Planned<'_>, other: &Planned<'_>, bounds: &Bounds) -> Option<IpAddr> {
-    let fitting = bounds.fitting([&one.block, &other.block].into_iter())?;
-    let place = fitting.each().next()?;
-    let here = Here::new(Location::Literal(place));
-    // What is wrong with a range at a place is found when all places are looked at.
-    let (one, other) = (one.range.at(&here).ok()?, other.range.at(&here).ok()?);
-    one.common(&other)
 }
 
 fn pool_at(network: &Network, place: &Place) -> Result<Pool, Error> {

@@ -180,6 +180,17 @@ fn ranges_of_a_common_subnet() {
         kinds(&[network("a", json!({"ranges": [[lower(), upper()]]}))]),
         [] as [&str; 0]
     );
+    let crossed = json!({"subnet": "10.{slot}.0.0/16", "rangeStart": "10.{slot}.{rack}.100", "rangeEnd": "10.{slot}.{rack}.254"});
+    assert_eq!(
+        kinds(&[network("a", lower()), network("b", crossed)]),
+        ["common-subnet"]
+    );
+    let around = json!({"subnet": "10.{rack}.0.0/16", "exclude": ["10.{rack}.{slot}.0/24"],
+        "rangeStart": "10.{rack}.{slot}.1", "rangeEnd": "10.{rack}.{slot}.254"});
+    assert_eq!(
+        kinds(&[network("a", whole()), network("b", around)]),
+        ["common-subnet"]
+    );
     assert_eq!(kinds(&[network("a", range("", ""))]), ["not-in-subnet"]);
     let crossed = range("10.{rack}.{slot}.2", "10.{rack}.255.254");
     assert_eq!(kinds(&[network("a", crossed)])[0], "not-in-subnet");
@@ -288,4 +299,54 @@ proptest! {
             prop_assert!(ones.iter().any(|net| net.contains(address)) || others.iter().any(|net| net.contains(address)));
         }
     }
+
+    /// A range and one of another network, or the same: what the check says is what
+    /// comparing the ranges of all pairs of places finds.
+    #[test]
+    fn overlaps_are_what_comparing_places_finds(
+        one in range_template(),
+        other in range_template(),
+        a in (0u64..3, 0u64..3),
+        b in (0u64..3, 0u64..3),
+    ) {
+        let bounds: Bounds = [("a", a), ("b", b)]
+            .map(|(name, (low, more))| (name.to_owned(), (low, low + more)))
+            .into_iter()
+            .collect();
+        let networks = [network("x", one), network("y", other)];
+        let ranges = |network: &Network| -> Vec<crate::Range> {
+            let at = |place| {
+                let here = Here::new(Location::Literal(place));
+                network.addressing.sets_at(&here).unwrap()[0].ranges()[0].clone()
+            };
+            bounds.each().map(at).collect()
+        };
+        let (ones, others) = (ranges(&networks[0]), ranges(&networks[1]));
+        let expected = ones.iter().any(|x| others.iter().any(|y| x.common(y).is_some()));
+        let report = check(&networks, &bounds);
+        let found = report.faults.iter().find_map(|fault| match fault {
+            Fault::Overlap { address, .. } => Some(*address),
+            _ => None,
+        });
+        prop_assert_eq!(found.is_some(), expected, "{:?}", report.faults);
+        if let Some(address) = found {
+            prop_assert!(ones.iter().any(|range| range.contains(address)));
+            prop_assert!(others.iter().any(|range| range.contains(address)));
+        }
+    }
+}
+
+/// A range whose ends have fields of the place, in a subnet that has them or not.
+fn range_template() -> impl Strategy<Value = Value> {
+    let blocks = prop_oneof![
+        Just(("10.{a}.{b}.0/24", "10.{a}.{b}.")),
+        Just(("10.{b}.{a}.0/24", "10.{b}.{a}.")),
+        Just(("10.{a}.0.0/16", "10.{a}.{b}.")),
+        Just(("10.0.0.0/8", "10.{b}.{a}.")),
+        Just(("10.0.0.0/8", "10.{a}.{a}.")),
+        Just(("10.1.0.0/16", "10.1.2.")),
+    ];
+    (blocks, 1u8..10, 0u8..10).prop_map(|((subnet, begin), first, more)| {
+        json!({"subnet": subnet, "rangeStart": format!("{begin}{first}"), "rangeEnd": format!("{begin}{}", first + more)})
+    })
 }
