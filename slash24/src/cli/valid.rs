@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use cni::{ValidAttachment, name};
 use ipam::listing::Holding;
@@ -22,6 +22,10 @@ pub(super) struct Valid {
 
 /// How long an abbreviated id is at least, as `docker ps` prints them.
 const ABBREVIATED: usize = 12;
+
+/// The kernel's clock for files goes in steps, the longest of which this is (100 a
+/// second). What was made in the step of the list may be younger than it.
+const TICK: Duration = Duration::from_millis(10);
 
 impl Valid {
     /// Reads a file, or standard input when it is `-`.
@@ -76,7 +80,8 @@ impl Valid {
                 });
             }
         }
-        let younger = holdings.filter(|held| held.since > made && !held.lease.is_empty());
+        let is_younger = |held: &&Holding| held.since + TICK >= made;
+        let younger = holdings.filter(|held| is_younger(held) && !held.lease.is_empty());
         attachments.extend(younger.map(|held| ValidAttachment {
             container_id: held.lease.container.clone(),
             ifname: held.lease.ifname.clone().unwrap_or_default(),

@@ -261,6 +261,16 @@ fn hidden_processes() {
 fn gc_of_old_versions() {
     let host = Host::new("host");
     let before = Snapshot::of(&host, &["/var/lib/cni"]);
+    // A list that was made a second after everything else.
+    let list = |content: &str| {
+        host.write("/run/valid", content);
+        let soon = SystemTime::now() + Duration::from_secs(1);
+        host.run(|| {
+            let file = File::options().append(true).open("/run/valid");
+            file.and_then(|file| file.set_modified(soon))
+                .expect("the file was just made");
+        });
+    };
     for version in ["0.2.0", "0.3.1", "1.0.0", "1.1.0"] {
         let config = bridge(Family::V4, json!({"cniVersion": version}));
         offer(&host, &config);
@@ -274,7 +284,7 @@ fn gc_of_old_versions() {
                 .add()
                 .success();
         }
-        host.write("/run/valid", "c2 eth0\n");
+        list("c2 eth0\n");
         let directory = host.plugin_dir(Plugins::Slash24).display().to_string();
         let gc = |valid: &str| {
             let arguments = [
@@ -294,7 +304,7 @@ fn gc_of_old_versions() {
             "{version}: its link is gone"
         );
         containers[1].ping("10.1.2.1");
-        host.write("/run/valid", "[]");
+        list("[]");
         assert_eq!(gc("/run/valid").len(), 1, "{version}");
     }
     let after =
