@@ -20,10 +20,22 @@ pub(crate) fn is_own(address: IpAddr) -> Result<bool, Error> {
     match UdpSocket::bind((address, 0)) {
         Err(error) if is_want(&error) => Err(Error::Own { address, error }),
         // That no port is left the kernel finds out after it has looked at the address.
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => Ok(false),
-        _ if is_any_allowed(address) => Ok(is_listed(address)),
-        _ => Ok(true),
+        Err(error) => Ok(error.kind() == io::ErrorKind::AddrInUse),
+        Ok(_) if is_any_allowed(address) => Ok(is_listed(address)),
+        Ok(socket) => Ok(is_reached(&socket, address)),
     }
+}
+
+/// Whether what a socket could be bound to can be reached from there. Where no
+/// interface ever had an address, not even the loopback, sockets can be bound to
+/// any. Nothing is sent; the port is that of "discard".
+fn is_reached(socket: &UdpSocket, address: IpAddr) -> bool {
+    let connected = socket.connect((address, 9));
+    // Broadcast addresses need leave.
+    connected.map_or_else(
+        |error| error.kind() == io::ErrorKind::PermissionDenied,
+        |()| true,
+    )
 }
 
 /// Whether the error says nothing about the address.

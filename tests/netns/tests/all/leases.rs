@@ -2,8 +2,10 @@
 //! damaged, the disk is full, or cannot be written.
 
 use std::fs::{self, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
 use netns::{Call, Container, Host, Namespace, Outcome, Plugins};
@@ -18,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ours("leases/every-way-of-asking", every_way_of_asking),
         ours("leases/shared-is-told-to-who-follows", told_to_who_follows),
         ours("leases/the-hosts-own-are-never-given", the_hosts_own),
+        ours("leases/without-a-loopback", without_loopback),
         ours("leases/full-disk", full_disk),
         ours("leases/read-only", read_only),
     ]
@@ -194,6 +197,36 @@ fn the_hosts_own() {
             "{said}"
         );
     }
+}
+
+/// Where no interface ever had an address, not even the loopback, the kernel has no list of its own
+/// addresses and lets sockets be bound to any. None of them is the host's for that.
+fn without_loopback() {
+    let host = Host::new("host");
+    let bare = host.container("bare");
+    let plugin = host.plugin_dir(Plugins::Slash24).join("host-local");
+    let config = json!({"cniVersion": "1.0.0", "name": "n", "type": "bridge",
+        "ipam": {"type": "host-local", "subnet": "10.1.2.0/29"}});
+    let output = bare.run(|| {
+        let mut child = Command::new(&plugin)
+            .env("CNI_COMMAND", "ADD")
+            .env("CNI_CONTAINERID", "c")
+            .env("CNI_IFNAME", "eth0")
+            .env("CNI_NETNS", "/run/netns/bare")
+            .env("CNI_PATH", "/nowhere")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the plugin is installed");
+        let mut input = child.stdin.take().expect("stdin is piped");
+        input
+            .write_all(config.to_string().as_bytes())
+            .expect("it reads its configuration");
+        drop(input);
+        child.wait_with_output().expect("a child can be waited for")
+    });
+    let result: Value = serde_json::from_slice(&output.stdout).expect("it prints JSON");
+    assert_eq!(address(&result), "10.1.2.2/29", "{result}");
 }
 
 fn with_keys(config: &Value, keys: Value) -> Value {
