@@ -15,7 +15,10 @@ const DEBIANS: Plugins = Plugins::Debian;
 pub(super) fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for (name, kinds) in [
-        ("wrapped", vec![Kind::Wrapped; 4]),
+        (
+            "wrapped",
+            vec![Kind::Wrapped, Kind::Wrapped, Kind::Wrapped, Kind::Ours],
+        ),
         ("chained", vec![Kind::Chained; 3]),
         (
             "wrapped-with-ours",

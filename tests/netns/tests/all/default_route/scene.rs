@@ -10,8 +10,8 @@ use crate::network::{host_local, merge};
 
 /// What every network leads to: addresses of a place beyond the fabric.
 pub(super) const OUTSIDE: [&str; 2] = ["198.51.100.1", "2001:db8:ffff::1"];
-/// How many networks there are at most.
-pub(super) const NETWORKS: usize = 4;
+/// The number of the network that is a private segment across hosts.
+const SEGMENT: usize = 3;
 
 /// A rack's host, with the fabric as the way to the outside.
 pub(super) struct Scene {
@@ -31,7 +31,15 @@ impl Scene {
         fabric.join(&host, "eth0", &["192.0.2.11/24", "2001:db8::11/64"]);
         host.default_route(&["192.0.2.1"]);
         host.default_route(&["2001:db8::1"]);
-        for number in 1..NETWORKS {
+        // The far end of the private segment is a router of the data centre.
+        let far_end = subnets(SEGMENT).map(|subnet| first(&subnet));
+        fabric.ip(&format!(
+            "link add vx0 type vxlan id 300 dstport 4789 local 192.0.2.1 remote 192.0.2.11\n\
+             link set vx0 up\n\
+             address add {} dev vx0\naddress add {} dev vx0 nodad",
+            far_end[0], far_end[1]
+        ));
+        for number in 1..SEGMENT {
             let [v4, v6] = subnets(number);
             fabric.route(&v4, "192.0.2.11");
             fabric.route(&v6, "2001:db8::11");
@@ -70,8 +78,8 @@ fn first(subnet: &str) -> String {
     }
 }
 
-/// A network of the kind that fits its number: a macvlan on the fabric, then bridges. Each offers
-/// default routes in both families.
+/// A network of the kind that fits its number: a macvlan on the fabric, two bridges, a VXLAN. Each
+/// offers default routes in both families.
 pub(super) fn network(number: usize, keys: Value) -> Value {
     let [v4, v6] = subnets(number);
     let mut ipam = host_local(&[&v4, &v6]);
@@ -80,6 +88,8 @@ pub(super) fn network(number: usize, keys: Value) -> Value {
     let mut config = json!({"cniVersion": "1.0.0", "name": name, "ipam": ipam});
     let kind = match number {
         0 => json!({"type": "macvlan", "master": "eth0"}),
+        SEGMENT => json!({"type": "vxlan", "vni": 300, "underlay": "eth0",
+            "peers": {"static": ["192.0.2.1", "192.0.2.11"]}}),
         _ => json!({"type": "bridge", "bridge": format!("br{number}"), "isGateway": true}),
     };
     merge(&mut config, kind);
