@@ -41,7 +41,7 @@ pub(crate) fn container(
     state: State,
 ) -> Result<Link> {
     let ifname = &interface.name;
-    inside.check_rules(expected)?;
+    inside.check_routing(expected)?;
     let netlink = inside.netlink();
     let found = netlink.link(ifname)?;
     let link = found.ok_or_else(|| differs(ifname, "an interface in the container", "none"))?;

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use cni::{Attachment, Request};
+use cni::{Attachment, Request, Route};
 use kernel::{Link, Netlink, Netns, Rule, Settled, sysctl};
 
 use crate::attachment::Identity;
 use crate::default_route::advertisements::Advertisements;
+use crate::default_route::converge;
 use crate::routing::{self, Routing};
 use crate::{Error, Result, removal, routes, source_routing};
 
@@ -235,8 +236,15 @@ impl<'a> Inside<'a> {
         }
     }
 
-    /// For CHECK: compares the attachment's rules and its table.
-    pub(crate) fn check_rules(&mut self, expected: &Attachment) -> Result<()> {
+    /// For CHECK: compares the attachment's rules and its table; and where it was
+    /// chosen for the default route, who has that.
+    pub(crate) fn check_routing(&mut self, expected: &Attachment) -> Result<()> {
+        for ipv4 in [true, false] {
+            let is_it = |route: &Route| routes::is_default(route) && route.dst.is_ipv4() == ipv4;
+            if self.routing.wishes.of(ipv4).is_some() && expected.routes.iter().any(is_it) {
+                converge::verify_owner(&mut self.netlink, ipv4)?;
+            }
+        }
         match self.routing.by_source {
             true => source_routing::verify(&mut self.netlink, expected, &self.request.ifname),
             false => Ok(()),

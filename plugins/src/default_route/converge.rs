@@ -6,7 +6,7 @@ use kernel::{Netlink, RouteEntry};
 
 use super::plan::{self, Changes, Own};
 use crate::routes::MAIN_TABLE;
-use crate::{Error, Result};
+use crate::{Error, Result, check};
 
 /// Others may change routes while they are changed here; each time around there is
 /// less to do.
@@ -90,4 +90,30 @@ fn carry_out(netlink: &mut Netlink, changes: &Changes) -> Result<()> {
     netlink.apply(&made)?;
     let deleted: Vec<_> = changes.delete.iter().map(kernel::delete_route).collect();
     Ok(netlink.apply(&deleted)?)
+}
+
+/// Compares who has a family's default route with who should: the network with the
+/// lowest priority, of equals the first interface, whoever set the route.
+///
+/// # Errors
+/// [`Error::Differs`] with both interfaces. Returns the routes, for more to compare.
+pub(crate) fn verify_owner(netlink: &mut Netlink, ipv4: bool) -> Result<Vec<RouteEntry>> {
+    let found = netlink.routes(ipv4, MAIN_TABLE)?;
+    let names = Names::of(netlink, &found)?;
+    let rightful = plan::rightful_owner(&found, |link| names.get(link));
+    let serving = plan::serving(&found);
+    if rightful == serving {
+        return Ok(found);
+    }
+    let describe = |link: Option<u32>| match link.and_then(|link| names.get(link)) {
+        Some(name) => format!("that of {name}"),
+        None => "none, or several that share the load".into(),
+    };
+    let family = if ipv4 { "IPv4" } else { "IPv6" };
+    let what = format!("default route for {family}");
+    Err(check::differs(
+        &what,
+        &describe(rightful),
+        &describe(serving),
+    ))
 }

@@ -1,7 +1,7 @@
 //! Which of a container's networks is the way to everywhere else.
 
 pub(crate) mod advertisements;
-mod converge;
+pub(crate) mod converge;
 pub mod order;
 mod plan;
 mod plugin;

@@ -16,7 +16,7 @@ use super::wish::{Wish, Wishes};
 use crate::attachment::Identity;
 use crate::inner::Inner;
 use crate::namespace::Namespace;
-use crate::routes::{self, MAIN_TABLE};
+use crate::routes;
 use crate::undo::Undo;
 use crate::{Error, Result, check};
 
@@ -226,23 +226,8 @@ fn check_owner(request: &Request, inner: &Inner<'_>) -> Result<()> {
         let Some(told) = result.routes.iter().find(is_it) else {
             continue;
         };
-        let found = netlink.routes(ipv4, MAIN_TABLE)?;
+        let found = converge::verify_owner(&mut netlink, ipv4)?;
         let names = Names::of(&mut netlink, &found)?;
-        let family = if ipv4 { "IPv4" } else { "IPv6" };
-        let what = format!("default route for {family}");
-        let describe = |link: Option<u32>| match link.and_then(|link| names.get(link)) {
-            Some(name) => format!("that of {name}"),
-            None => "none".into(),
-        };
-        let rightful = plan::rightful_owner(&found, |link| names.get(link));
-        let serving = plan::serving(&found);
-        if rightful != serving {
-            return Err(check::differs(
-                &what,
-                &describe(rightful),
-                &describe(serving),
-            ));
-        }
         let own = keys.own(ipv4, link.index, &request.ifname);
         let changes = plan::changes(&found, &own, |link| names.get(link));
         let mut metrics = found
@@ -254,7 +239,7 @@ fn check_owner(request: &Request, inner: &Inner<'_>) -> Result<()> {
                 .filter(|route| plan::is_default(route))
                 .map(check::told);
             return Err(check::differs(
-                &format!("{what} of {}", request.ifname),
+                &format!("default routes of {}", request.ifname),
                 &format!(
                     "one with metric {}, and every other with one of its own",
                     told.priority.unwrap_or(0)

@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use netns::{Namespace, Plugins};
 use serde_json::{Value, json};
 
-use super::scene::{Scene, call, defaults, network};
+use super::scene::{OUTSIDE, Scene, call, defaults, network};
 use crate::network::{merge, with_previous};
 use crate::subject::ours;
 
@@ -21,6 +21,12 @@ pub(super) fn trials() -> Vec<Trial> {
         ours("default-route/names-without-numbers", names_without_numbers),
         ours("default-route/made-from-the-gateway", made_from_the_gateway),
         ours("default-route/check-says-what-it-found", check),
+        ours("default-route/check-of-the-chosen-one", check_of_the_chosen),
+        ours("default-route/of-a-task", of_a_task),
+        ours(
+            "default-route/packets-are-seen-at-the-owner",
+            seen_at_the_owner,
+        ),
     ]
     .into_iter()
     .flatten()
@@ -175,4 +181,122 @@ fn check() {
         message.contains(&expected) && message.contains("found 0.0.0.0/0 via 10.2.0.1"),
         "{message}"
     );
+}
+
+/// The chosen network says so when a stranger has come before it.
+fn check_of_the_chosen() {
+    let scene = Scene::new();
+    let container = scene.host.container("c");
+    let config = network(1, json!({"defaultRoute": true}));
+    let call = call(OURS, &container, 1, &config);
+    let result = call.add().success();
+    let later = call
+        .clone()
+        .stdin(&with_previous(&config, &result).to_string());
+    later.check().success();
+    container.ip("link add x0 type veth peer name y0\nlink set x0 up\nroute add default dev x0");
+    let error = later.check().failure();
+    let says = "default route for IPv4: expected that of eth1, found that of x0";
+    assert_eq!(error["msg"], says);
+}
+
+/// The Hydrogen document of a task names the network.
+fn of_a_task() {
+    let scene = Scene::new();
+    let container = scene.host.container("c");
+    for number in [1, 2] {
+        scene.host.write(
+            &format!("/etc/cni/net.d/{number}.conf"),
+            &network(number, json!({})).to_string(),
+        );
+    }
+    for (list, expected) in [
+        (
+            json!([{"name": "net1"}, {"name": "net2", "default_route": true}]),
+            2,
+        ),
+        (json!([{"name": "net1"}, {"name": "net2"}]), 1),
+        (
+            json!([{"name": "net1", "default_route": false}, {"name": "net2"}]),
+            2,
+        ),
+    ] {
+        let slash24 = |arguments: &[&str]| {
+            let document = json!({"container": {"network": list}});
+            netns::Call::of(&scene.host, OURS, "slash24")
+                .arguments(arguments)
+                .stdin(&document.to_string())
+                .execute()
+        };
+        slash24(&["attach", "--netns", "/run/netns/c", "--id", "c", "-"]).success();
+        for ipv4 in [true, false] {
+            assert_eq!(scene.leaves_by(&container, ipv4), Some(expected), "{list}");
+        }
+        slash24(&["detach", "--id", "c"]).success();
+    }
+}
+
+/// Not only the address tells: packets are counted where they leave and where they come in.
+fn seen_at_the_owner() {
+    let scene = Scene::new();
+    let container = scene.host.container("c");
+    for owner in 0..4 {
+        let calls: Vec<_> = (0..4)
+            .map(|number| {
+                let keys = match number == owner {
+                    true => json!({"defaultRoute": {"priority": 1}}),
+                    false => json!({}),
+                };
+                call(OURS, &container, number, &network(number, keys))
+            })
+            .collect();
+        for call in &calls {
+            call.add().success();
+        }
+        for (ipv4, outside) in [(true, OUTSIDE[0]), (false, OUTSIDE[1])] {
+            let family = if ipv4 { "ip" } else { "ip6" };
+            let mut rules = String::from("table inet watch {\n");
+            for number in 0..4 {
+                rules += &format!("counter out{number} {{}}\ncounter in{number} {{}}\n");
+            }
+            for (chain, hook, to, way) in [
+                ("out", "output", "daddr", "oifname"),
+                ("in", "input", "saddr", "iifname"),
+            ] {
+                rules += &format!("chain {chain} {{ type filter hook {hook} priority 0;\n");
+                for number in 0..4 {
+                    rules += &format!(
+                        "{family} {to} {outside} {way} eth{number} counter name {chain}{number}\n"
+                    );
+                }
+                rules += "}\n";
+            }
+            container.nft(&(rules + "}\n"));
+            container.ping(outside);
+            let counted = container.ask("nft", "--json list counters");
+            let counters = counted["nftables"]
+                .as_array()
+                .expect("there are counters")
+                .iter();
+            let seen: Vec<_> = counters
+                .filter_map(|one| {
+                    Some((
+                        one["counter"]["name"].as_str()?,
+                        one["counter"]["packets"].as_u64()?,
+                    ))
+                })
+                .filter(|(_, packets)| *packets > 0)
+                .map(|(name, _)| name.to_owned())
+                .collect();
+            assert_eq!(seen.len(), 2, "{seen:?}");
+            assert!(
+                seen.contains(&format!("out{owner}")) && seen.contains(&format!("in{owner}")),
+                "{seen:?}"
+            );
+            container.nft("delete table inet watch\n");
+        }
+        for call in &calls {
+            call.del().success();
+        }
+    }
 }
