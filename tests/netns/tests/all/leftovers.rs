@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("bridge", bridge_config as fn() -> Value),
         ("guarded-bridge", guarded_config),
         ("macvlan", macvlan_config),
+        ("wrapped-bridge", wrapped_config),
     ];
     let of_each = kinds.into_iter().flat_map(|(kind, config)| {
         let name = move |what: &str| format!("leftovers/{kind}/{what}/slash24");
@@ -80,6 +81,14 @@ fn guarded_config() -> Value {
     config["portIsolation"] = json!(true);
     config["hairpinMode"] = json!(true);
     config
+}
+
+/// Wrapped by a plugin that changes its routes, with a table and rules of its own.
+fn wrapped_config() -> Value {
+    let mut inner = bridge_config();
+    inner["sourceRouting"] = json!(true);
+    json!({"cniVersion": "1.1.0", "name": inner["name"], "type": "default-route",
+        "defaultRoute": true, "delegate": inner})
 }
 
 fn macvlan_config() -> Value {
@@ -282,7 +291,12 @@ fn failed_add(config: &Value) {
     let container = host.container("c");
     let mut config = config.clone();
     // A route whose gateway is on no link cannot be set.
-    config["ipam"]["routes"] = json!([{"dst": "203.0.113.0/24", "gw": "198.51.100.1"}]);
+    let main = if config["delegate"].is_object() {
+        &mut config["delegate"]
+    } else {
+        &mut config
+    };
+    main["ipam"]["routes"] = json!([{"dst": "203.0.113.0/24", "gw": "198.51.100.1"}]);
     let before = [look(&host), Snapshot::of(&container, &[])];
     let error = call(&container, &config).add().failure();
     let message = error["msg"].as_str().unwrap_or_default();
