@@ -47,11 +47,14 @@ impl Scene {
         Self { fabric, host }
     }
 
-    /// The interface by which a connection to the outside leaves, and its answer comes.
+    /// The interface by which a connection to the outside leaves, and its answer comes. On a
+    /// machine that is busy the first try may come too early or take too long.
     pub(super) fn leaves_by(&self, container: &Container<'_>, ipv4: bool) -> Option<usize> {
+        const TRIES: usize = 3;
         let outside = OUTSIDE[usize::from(!ipv4)];
-        let source = container.tcp(&self.fabric, outside).ok()?.ip();
-        Some(network_of(source))
+        let connect = || container.tcp(&self.fabric, outside).ok();
+        let source = (0..TRIES).find_map(|_| connect())?;
+        Some(network_of(source.ip()))
     }
 }
 
