@@ -98,6 +98,12 @@ pub fn add_address(link: u32, net: IpNetwork) -> Operation {
     add(link, net, AddressFlags::Nodad)
 }
 
+/// As [`add_address`], but the rest of the subnet is not on the link: there is no
+/// route to it.
+pub fn add_address_alone(link: u32, net: IpNetwork) -> Operation {
+    add(link, net, AddressFlags::Nodad | AddressFlags::Noprefixroute)
+}
+
 /// As [`add_address`], but an IPv6 address is only usable when no other host turned
 /// out to have it, if the link's `accept_dad` says that this is to be found out
 /// ([`Netlink::settle`]).
@@ -105,10 +111,16 @@ pub fn add_address_if_unique(link: u32, net: IpNetwork) -> Operation {
     add(link, net, AddressFlags::empty())
 }
 
-fn add(link: u32, net: IpNetwork, ipv6: AddressFlags) -> Operation {
+fn add(link: u32, net: IpNetwork, mut flags: AddressFlags) -> Operation {
     let mut message = message(link, net);
+    if net.is_ipv4() {
+        flags.remove(AddressFlags::Nodad);
+    }
+    if net.is_ipv6() || !flags.is_empty() {
+        message.attributes.push(AddressAttribute::Flags(flags));
+    }
     match net {
-        IpNetwork::V6(_) => message.attributes.push(AddressAttribute::Flags(ipv6)),
+        IpNetwork::V6(_) => {}
         IpNetwork::V4(net) if net.prefix() < 31 => {
             message
                 .attributes

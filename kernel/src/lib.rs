@@ -22,22 +22,24 @@ mod neighbour;
 mod netlink;
 mod netns;
 pub mod nft;
+mod nsid;
 mod raw;
 mod removal;
 mod route;
 mod rule;
 mod settle;
 pub mod sysctl;
+mod tap;
 
-pub use address::{add_address, add_address_if_unique};
+pub use address::{add_address, add_address_alone, add_address_if_unique};
 pub use error::Error;
 pub use fdb::{EVERYBODY, Forwarding, Remote, add_remote, delete_remote, pin_to_port};
 pub use link::{
-    BridgePort, Link, Macvlan, MacvlanMode, PortFlags, PortRole, PortVlan, Tunnel, VethPair, Vxlan,
-    add_port_vlans, attach_port, bring_up, create_bridge, create_macvlan, create_veth,
-    create_vxlan, delete_link, delete_port_vlan, generate_no_addresses, set_alias, set_mac,
-    set_mtu, set_port_flags, set_port_role, set_promiscuous, set_state, set_up_as,
-    set_vlan_filtering,
+    BridgePort, Driver, IpvlanMode, Link, Lower, MacvlanMode, NewLink, PortFlags, PortRole,
+    PortVlan, Tunnel, VethPair, Vxlan, add_port_vlans, announce_when_up, attach_port, bring_up,
+    create_bridge, create_link, create_veth, create_vxlan, delete_link, delete_port_vlan,
+    generate_no_addresses, rename, set_alias, set_alias_of, set_controller, set_mac, set_mtu,
+    set_port_flags, set_port_role, set_promiscuous, set_state, set_up_as, set_vlan_filtering,
 };
 pub use mac::Mac;
 pub use neighbour::{Neighbour, delete_neighbour, set_neighbour};
@@ -49,6 +51,7 @@ pub use removal::{OtherEnd, remove_link};
 pub use route::{NextHop, RouteEntry, add_onlink_route, add_route, delete_route, replace_route};
 pub use rule::{Rule, add_rule, delete_rule};
 pub use settle::Settled;
+pub use tap::{NewTap, Tap};
 
 pub use address::{Address, delete_address};
 

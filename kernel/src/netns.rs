@@ -156,6 +156,12 @@ impl Netns {
         Ok(receiver.recv_timeout(limit).ok().transpose()?)
     }
 
+    /// The descriptor of the namespace that the thread was in when this one was
+    /// opened.
+    pub fn home(&self) -> RawFd {
+        self.home.as_fd().as_raw_fd()
+    }
+
     /// The descriptor, for messages that name a namespace by it.
     pub fn descriptor(&self) -> RawFd {
         self.file.as_fd().as_raw_fd()

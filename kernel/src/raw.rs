@@ -1,7 +1,7 @@
 //! All of the project's `unsafe` code.
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -81,4 +81,30 @@ pub(crate) fn get_option(
         )
     };
     Errno::result(done).map(drop)
+}
+
+/// Names a tap interface and says what it is: `struct ifreq` (linux/if.h) as
+/// `TUNSETIFF` reads it.
+#[repr(C)]
+pub(crate) struct TapRequest {
+    pub(crate) name: [u8; 16],
+    pub(crate) flags: u16,
+    pub(crate) unused: [u8; 22],
+}
+
+/// Makes the interface that belongs to an open `/dev/net/tun` (`TUNSETIFF`).
+pub(crate) fn tap_create(tun: BorrowedFd<'_>, request: &TapRequest) -> nix::Result<()> {
+    // SAFETY: the kernel reads and writes `sizeof(struct ifreq)` bytes, 40, which the
+    // structure has; it does not keep the address.
+    let mut request = TapRequest { ..*request };
+    let done = unsafe { nix::libc::ioctl(tun.as_raw_fd(), nix::libc::TUNSETIFF, &mut request) };
+    nix::errno::Errno::result(done).map(drop)
+}
+
+/// Sets one of the numbers of such an interface (`TUNSETOWNER`, `TUNSETGROUP`,
+/// `TUNSETPERSIST`).
+pub(crate) fn tap_set(tun: BorrowedFd<'_>, what: nix::libc::Ioctl, value: u32) -> nix::Result<()> {
+    // SAFETY: these requests take the number itself and no address.
+    let done = unsafe { nix::libc::ioctl(tun.as_raw_fd(), what, nix::libc::c_ulong::from(value)) };
+    nix::errno::Errno::result(done).map(drop)
 }

@@ -21,6 +21,9 @@ const OF_LEASES: [u8; 2] = [0x0a, 0x58];
 pub(crate) struct Identity {
     /// The name of the host's end of a veth pair: `veth` and eleven digits.
     pub(crate) host_link: String,
+    /// The name of a container's link that cannot have its own from the start: `tmp` and
+    /// eleven digits.
+    pub(crate) unfinished_link: String,
     /// What is written on the links: `slash24 NETWORK CONTAINER INTERFACE`.
     pub(crate) alias: String,
     hash: u64,
@@ -39,6 +42,7 @@ impl Identity {
         let end = whole.floor_char_boundary(LONGEST_ALIAS);
         Identity {
             host_link: format!("veth{:011x}", hash >> 20),
+            unfinished_link: format!("tmp{:011x}", hash >> 20),
             alias: whole[..end].to_owned(),
             hash,
         }

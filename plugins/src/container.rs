@@ -12,6 +12,18 @@ use crate::default_route::converge;
 use crate::routing::{self, Routing};
 use crate::{Error, Result, removal, routes, source_routing};
 
+/// How an interface makes itself known to its neighbours (gratuitous ARP,
+/// unsolicited neighbour advertisements).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Announcement {
+    /// When its hardware address is set once more, after whatever lets its frames pass.
+    OnceFramesPass,
+    /// When it comes up: its driver lets nobody set the address.
+    WhenUp,
+    /// It has no neighbours that ask.
+    Never,
+}
+
 /// The container's namespace, and the interface in it that a call is about.
 pub(crate) struct Inside<'a> {
     netns: Netns,
@@ -21,6 +33,10 @@ pub(crate) struct Inside<'a> {
     /// Whether the kernel finds out that no other host has its IPv6 addresses. It
     /// takes a second or two; leases make addresses unique without.
     pub(crate) detects_duplicates: bool,
+    pub(crate) announcement: Announcement,
+    /// Whether the gateway is all that the link leads to: the addresses' subnets are
+    /// beyond it.
+    pub(crate) is_point_to_point: bool,
     routing: Routing,
     /// The rules that the attachment needs once it can be used.
     rules: Vec<Rule>,
@@ -77,6 +93,8 @@ impl<'a> Inside<'a> {
             request,
             identity,
             detects_duplicates: false,
+            announcement: Announcement::OnceFramesPass,
+            is_point_to_point: false,
             routing,
             rules: Vec::new(),
         })
@@ -126,10 +144,17 @@ impl<'a> Inside<'a> {
         let nets = layer3.ips.iter().map(|ip| ip.address);
         let add = match self.detects_duplicates {
             true => kernel::add_address_if_unique,
+            false if self.is_point_to_point => kernel::add_address_alone,
             false => kernel::add_address,
         };
         let mut operations: Vec<_> = nets.map(|net| add(link.index, net)).collect();
+        if self.announcement == Announcement::WhenUp {
+            operations.push(kernel::announce_when_up(link.index));
+        }
         operations.push(kernel::bring_up(link.index, &self.identity.alias));
+        if self.is_point_to_point {
+            operations.extend(routes::by_gateways(layer3, link.index));
+        }
         operations.extend(routes::operations(layer3, link.index));
         if self.routing.by_source {
             operations.extend(source_routing::operations(layer3, ifname, link.index));
@@ -147,7 +172,8 @@ impl<'a> Inside<'a> {
         Ok(link)
     }
 
-    fn find(&mut self) -> Result<Link> {
+    /// The interface, which is there.
+    pub(crate) fn find(&mut self) -> Result<Link> {
         let ifname = &self.request.ifname;
         self.netlink.link(ifname)?.ok_or_else(|| Error::Differs {
             what: "the container's interface".into(),
@@ -220,7 +246,9 @@ impl<'a> Inside<'a> {
     /// anything failed after them.
     pub(crate) fn announce(&mut self, link: &Link) -> Result<()> {
         let mut operations: Vec<_> = self.rules.iter().map(kernel::add_rule).collect();
-        operations.extend(link.mac.map(|mac| kernel::set_mac(link.index, mac)));
+        if self.announcement == Announcement::OnceFramesPass {
+            operations.extend(link.mac.map(|mac| kernel::set_mac(link.index, mac)));
+        }
         let announced = self.netlink.apply(&operations);
         if announced.is_err() && !self.rules.is_empty() {
             source_routing::forget(&mut self.netlink, self.identity, &self.request.ifname)?;
@@ -256,7 +284,7 @@ impl<'a> Inside<'a> {
     pub(crate) fn remove(&mut self) -> Result<()> {
         self.forget_rules()?;
         let Some(link) = self.netlink.link(&self.request.ifname)? else {
-            return Ok(());
+            return self.remove_unfinished();
         };
         let prev_mac = prev_mac(self.request);
         let other_mac =
@@ -266,6 +294,15 @@ impl<'a> Inside<'a> {
         }
         let _inside = self.netns.enter()?;
         removal::remove(self.request, link.index, None, None)
+    }
+
+    /// Removes what an ADD has left that was killed before its link had its name.
+    pub(crate) fn remove_unfinished(&mut self) -> Result<()> {
+        let found = self.netlink.link(&self.identity.unfinished_link)?;
+        match found.filter(|link| self.identity.is_own(link)) {
+            Some(link) => Ok(self.netlink.apply(&[kernel::delete_link(link.index)])?),
+            None => Ok(()),
+        }
     }
 
     /// Whether a veth's other end, on the host, was made for another attachment.

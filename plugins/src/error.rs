@@ -94,6 +94,22 @@ pub enum Error {
     /// Duplicate address detection does not come to an end.
     #[error("\"enabledad\": {0} is still being looked for on the network after ten seconds")]
     NotSettled(IpNetwork),
+    /// An interface that is of no use without addresses gets none.
+    #[error(
+        "\"ipam\" is not set, and an interface of type {0} is of no use without an address; set \"ipam.type\""
+    )]
+    NoIpam(&'static str),
+    /// The IPAM plugin succeeded and gave nothing.
+    #[error("the IPAM plugin gave no address")]
+    NoLease,
+    /// An address without the gateway that everything has to go by.
+    #[error(
+        "the IPAM plugin gave {0} without a gateway, and with type ptp everything goes by one; set \"gateway\" in \"ipam\""
+    )]
+    NoGatewayFor(IpNetwork),
+    /// STATUS: the link that containers' links would stand on carries no frames.
+    #[error("\"master\": {0} is down; set it up: ip link set {0} up")]
+    MasterDown(String),
     /// The link that a macvlan should stand on is not there.
     #[error("\"master\": \"{0}\" is not a link of {1}")]
     NoMaster(String, &'static str),
@@ -177,11 +193,15 @@ impl From<Error> for Failure {
             Error::BadKey { .. }
             | Error::Exclusive(..)
             | Error::NoMaster(..)
+            | Error::NoIpam(_)
+            | Error::NoGatewayFor(_)
             | Error::NoDefaultRoute(_)
             | Error::NoDefaultRouteHere(_) => code::INVALID_CONFIG,
             Error::KernelLacks { .. } => code::UNSUPPORTED_FIELD,
             Error::NothingInside | Error::NoAddresses(_) => code::INVALID_CONFIG,
             Error::NamespaceBusy { .. } | Error::RoutesInFlux => code::TRY_AGAIN,
+            Error::NoLease => code::NO_FREE_ADDRESS,
+            Error::MasterDown(_) => code::NOT_AVAILABLE,
             Error::NoGateway
             | Error::NoWayOut
             | Error::NoPrevResult

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use cni::{Attachment, Route};
 use ipnetwork::IpNetwork;
-use kernel::{Operation, RouteEntry};
+use kernel::{Errno, Operation, RouteEntry};
 
 use crate::default_route::order;
 use crate::default_route::wish::{Wish, Wishes};
@@ -102,6 +102,25 @@ pub(crate) fn entry(layer3: &Attachment, route: &Route, link: u32) -> RouteEntry
     entry.mtu = route.mtu;
     entry.advmss = route.advmss;
     entry
+}
+
+/// On a link that leads to nothing but gateways: routes to each, and by each to the
+/// subnet of its address. Addresses of one subnet share theirs.
+pub(crate) fn by_gateways(layer3: &Attachment, link: u32) -> impl Iterator<Item = Operation> + '_ {
+    let with_gateway = layer3.ips.iter().filter_map(|ip| Some((ip, ip.gateway?)));
+    let routes = with_gateway.flat_map(move |(ip, gateway)| {
+        let subnet = network(ip.address);
+        let from = |dst, gateway| {
+            let mut route = RouteEntry::new(dst, link, gateway);
+            route.source = Some(ip.address.ip());
+            route
+        };
+        let to_gateway = from(IpNetwork::from(gateway), None);
+        let is_alone = subnet == IpNetwork::from(ip.address.ip());
+        let to_subnet = (!is_alone).then(|| from(subnet, Some(gateway)));
+        std::iter::once(to_gateway).chain(to_subnet)
+    });
+    routes.map(|route| kernel::add_route(&route).tolerate(&[Errno::EEXIST]))
 }
 
 fn network(net: IpNetwork) -> IpNetwork {

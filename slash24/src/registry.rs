@@ -5,7 +5,12 @@ use cni::{Plugin, Plugins};
 /// Every plugin, in the order in which people read about them.
 pub(crate) static PLUGINS: Plugins = &[
     &plugins::Bridge,
-    &plugins::Macvlan,
+    plugins::MACVLAN,
+    plugins::IPVLAN,
+    plugins::VLAN,
+    &plugins::Ptp,
+    plugins::DUMMY,
+    plugins::TAP,
     &plugins::Vxlan,
     &plugins::Loopback,
     &plugins::DefaultRoute,

@@ -62,6 +62,22 @@ pub fn set_alias(index: u32, alias: &str) -> Operation {
     set(link.build(), format!("write on link number {index}"))
 }
 
+/// As [`set_alias`], for a link that has just been asked for and has no known number.
+pub fn set_alias_of(name: &str, alias: &str) -> Operation {
+    let alias = LinkAttribute::IfAlias(alias.to_owned());
+    let link = LinkUnspec::new_with_name(name).append_extra_attribute(alias);
+    set(link.build(), format!("write on link {name}"))
+}
+
+/// Gives a link, which is down, another name.
+pub fn rename(index: u32, name: &str) -> Operation {
+    let link = LinkUnspec::new_with_index(index).name(name.to_owned());
+    set(
+        link.build(),
+        format!("give link number {index} the name {name}"),
+    )
+}
+
 /// Gives a link a hardware address. The kernel tells neighbours about it where
 /// `arp_notify` and `ndisc_notify` say so, also when it is the one it had.
 pub fn set_mac(index: u32, mac: Mac) -> Operation {
@@ -76,25 +92,51 @@ pub fn set_mac(index: u32, mac: Mac) -> Operation {
 /// hardware address that it is given from then on ([`set_mac`]), and has IPv4 routes
 /// pass it by while it has no carrier, so that those of another interface serve.
 pub fn bring_up(index: u32, alias: &str) -> Operation {
-    /// `IFLA_INET_CONF` (linux/if_link.h), `IPV4_DEVCONF_*` (linux/ip.h).
-    const INET_CONF: u16 = 1;
-    const ARP_NOTIFY: u16 = 22;
-    const IGNORE_ROUTES_WITH_LINKDOWN: u16 = 29;
-    let on = |parameter| emitted(&DefaultNla::new(parameter, 1_u32.to_ne_bytes().to_vec()));
-    let parameters = [ARP_NOTIFY, IGNORE_ROUTES_WITH_LINKDOWN].map(on).concat();
-    let conf = DefaultNla::new(INET_CONF, parameters);
-    let inet = AfSpecUnspec::Other(DefaultNla::new(AF_INET, emitted(&conf)));
     let link = LinkUnspec::new_with_index(index)
         .up()
         .append_extra_attribute(LinkAttribute::IfAlias(alias.to_owned()))
-        .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![inet]));
+        .append_extra_attribute(turn_on(&[ARP_NOTIFY, IGNORE_ROUTES_WITH_LINKDOWN]));
     set(link.build(), format!("set link number {index} up"))
+}
+
+/// Has a link announce its addresses already when it comes up.
+pub fn announce_when_up(index: u32) -> Operation {
+    let notify = turn_on(&[ARP_NOTIFY]);
+    let link = LinkUnspec::new_with_index(index).append_extra_attribute(notify);
+    set(
+        link.build(),
+        format!("have link number {index} announce itself"),
+    )
+}
+
+/// `IPV4_DEVCONF_*` (linux/ip.h).
+const ARP_NOTIFY: u16 = 22;
+const IGNORE_ROUTES_WITH_LINKDOWN: u16 = 29;
+
+/// Sets IPv4 parameters of a link to 1.
+fn turn_on(parameters: &[u16]) -> LinkAttribute {
+    /// `IFLA_INET_CONF` (linux/if_link.h).
+    const INET_CONF: u16 = 1;
+    let on = |parameter: &u16| emitted(&DefaultNla::new(*parameter, 1_u32.to_ne_bytes().to_vec()));
+    let parameters: Vec<u8> = parameters.iter().flat_map(on).collect();
+    let conf = DefaultNla::new(INET_CONF, parameters);
+    let inet = AfSpecUnspec::Other(DefaultNla::new(AF_INET, emitted(&conf)));
+    LinkAttribute::AfSpecUnspec(vec![inet])
 }
 
 fn emitted(attribute: &DefaultNla) -> Vec<u8> {
     let mut bytes = vec![0; attribute.buffer_len()];
     attribute.emit(&mut bytes);
     bytes
+}
+
+/// Makes a link a port of a bridge (or of another controller), and nothing else.
+pub fn set_controller(index: u32, controller: u32) -> Operation {
+    let link = LinkUnspec::new_with_index(index).controller(controller);
+    set(
+        link.build(),
+        format!("make link number {index} a port of link number {controller}"),
+    )
 }
 
 /// Sets a link's MTU.

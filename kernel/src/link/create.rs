@@ -3,10 +3,13 @@
 use std::os::fd::RawFd;
 
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{InfoData, InfoMacVlan, InfoVeth, LinkAttribute, LinkMessage};
-use rtnetlink::{LinkBridge, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use netlink_packet_route::link::{
+    InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, LinkAttribute, LinkInfo,
+    LinkMessage,
+};
+use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
-pub use netlink_packet_route::link::MacVlanMode as MacvlanMode;
+pub use netlink_packet_route::link::{IpVlanMode as IpvlanMode, MacVlanMode as MacvlanMode};
 
 use crate::netlink::{CREATE, EXCLUSIVE};
 use crate::{Mac, Operation};
@@ -82,42 +85,95 @@ fn end<T>(link: LinkMessageBuilder<T>, mac: Mac, mtu: Option<u32>) -> LinkMessag
     }
 }
 
-/// A macvlan link.
+/// A link that stands alone or on another, to be made in the namespace of the
+/// connection.
 #[derive(Clone, Debug)]
-pub struct Macvlan<'a> {
+pub struct NewLink<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its hardware address; none when it takes that of the link below.
+    /// What it is.
+    pub driver: Driver,
+    /// Its hardware address; none when it takes that of the link below, or a random
+    /// one.
     pub mac: Option<Mac>,
-    /// The number of the link below, in the namespace of the connection.
-    pub lower: u32,
-    /// How the links above one link reach each other.
-    pub mode: MacvlanMode,
-    /// Its MTU in bytes; none is that of the link below.
+    /// Its MTU in bytes; none is that of the link below, or the driver's default.
     pub mtu: Option<u32>,
-    /// How many broadcast frames may wait; none is the driver's default.
-    pub broadcast_queue: Option<u32>,
-    /// The namespace that it is made in; none is that of the connection.
-    pub container: Option<RawFd>,
+    /// The link below.
+    pub lower: Option<Lower>,
 }
 
-/// Makes a macvlan link, down, directly in its namespace.
-pub fn create_macvlan(macvlan: &Macvlan<'_>) -> Operation {
-    let mut link = LinkMacVlan::new(macvlan.name, macvlan.lower, macvlan.mode);
-    if let Some(length) = macvlan.broadcast_queue {
-        link = link.append_info_data(InfoMacVlan::BcQueueLen(length));
+/// What a link is, and what only links of its kind have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// It swallows packets.
+    Dummy,
+    /// It shares the hardware address of the link below.
+    Ipvlan {
+        /// How it passes packets on.
+        mode: IpvlanMode,
+    },
+    /// It has a hardware address of its own on the segment of the link below.
+    Macvlan {
+        /// How the links above one link reach each other.
+        mode: MacvlanMode,
+        /// How many broadcast frames may wait; none is the driver's default.
+        broadcast_queue: Option<u32>,
+    },
+    /// It is one VLAN of the link below.
+    Vlan {
+        /// The VLAN's number, 0 to 4094.
+        id: u16,
+    },
+}
+
+/// The link below, which may be in another namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct Lower {
+    /// Its number there.
+    pub index: u32,
+    /// The other namespace's number ([`Netlink::number_of`](crate::Netlink)); none is
+    /// that of the connection.
+    pub netns: Option<i32>,
+}
+
+/// Makes a link, down.
+///
+/// To be asked for in the namespace that the link is for: in that of the link below
+/// kernels before 6.15 want the name to be free there too, and `eth0` is nearly
+/// always taken on a host.
+pub fn create_link(link: &NewLink<'_>) -> Operation {
+    let (kind, kind_name, data) = match link.driver {
+        Driver::Dummy => (InfoKind::Dummy, "dummy", None),
+        Driver::Ipvlan { mode } => {
+            let data = InfoData::IpVlan(vec![InfoIpVlan::Mode(mode)]);
+            (InfoKind::IpVlan, "ipvlan", Some(data))
+        }
+        Driver::Macvlan {
+            mode,
+            broadcast_queue,
+        } => {
+            let mut data = vec![InfoMacVlan::Mode(mode)];
+            data.extend(broadcast_queue.map(InfoMacVlan::BcQueueLen));
+            (InfoKind::MacVlan, "macvlan", Some(InfoData::MacVlan(data)))
+        }
+        Driver::Vlan { id } => {
+            let data = InfoData::Vlan(vec![InfoVlan::Id(id)]);
+            (InfoKind::Vlan, "vlan", Some(data))
+        }
+    };
+    let mut message = LinkMessage::default();
+    let mut info = vec![LinkInfo::Kind(kind)];
+    info.extend(data.map(LinkInfo::Data));
+    let attributes = &mut message.attributes;
+    attributes.push(LinkAttribute::IfName(link.name.to_owned()));
+    attributes.push(LinkAttribute::LinkInfo(info));
+    if let Some(mac) = link.mac {
+        attributes.push(LinkAttribute::Address(mac.0.to_vec()));
     }
-    if let Some(mac) = macvlan.mac {
-        link = link.address(mac.0.to_vec());
+    attributes.extend(link.mtu.map(LinkAttribute::Mtu));
+    if let Some(lower) = link.lower {
+        attributes.push(LinkAttribute::Link(lower.index));
+        attributes.extend(lower.netns.map(LinkAttribute::LinkNetNsId));
     }
-    if let Some(mtu) = macvlan.mtu {
-        link = link.mtu(mtu);
-    }
-    if let Some(container) = macvlan.container {
-        link = link.append_extra_attribute(LinkAttribute::NetNsFd(container));
-    }
-    create(
-        link.build(),
-        format!("create macvlan link {}", macvlan.name),
-    )
+    create(message, format!("create {kind_name} link {}", link.name))
 }

@@ -13,10 +13,13 @@ use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use nix::errno::Errno;
 
 pub use change::{
-    bring_up, delete_link, generate_no_addresses, set_alias, set_mac, set_mtu, set_promiscuous,
-    set_state, set_up_as,
+    announce_when_up, bring_up, delete_link, generate_no_addresses, rename, set_alias,
+    set_alias_of, set_controller, set_mac, set_mtu, set_promiscuous, set_state, set_up_as,
 };
-pub use create::{Macvlan, MacvlanMode, VethPair, create_bridge, create_macvlan, create_veth};
+pub use create::{
+    Driver, IpvlanMode, Lower, MacvlanMode, NewLink, VethPair, create_bridge, create_link,
+    create_veth,
+};
 pub use port::{
     BridgePort, PortFlags, PortRole, PortVlan, add_port_vlans, attach_port, delete_port_vlan,
     set_port_flags, set_port_role, set_vlan_filtering,
@@ -41,6 +44,8 @@ const IFLA_INET6_CONF: u16 = 2;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_INFO_DATA: u16 = 2;
+/// `IFLA_MACVLAN_MODE`, `IFLA_IPVLAN_MODE`, `IFLA_VLAN_ID`.
+const IFLA_VARIANT: u16 = 1;
 const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
@@ -91,6 +96,8 @@ pub struct Link {
     /// The link below it (macvlan) or at its other end (veth), by its number in
     /// the namespace where that is.
     pub lower: Option<u32>,
+    /// The mode of a macvlan or ipvlan link, the number of a VLAN's.
+    pub variant: Option<u32>,
     /// What somebody wrote on it.
     pub alias: String,
     /// The segment of a VXLAN link.
@@ -135,10 +142,22 @@ impl Link {
                 IFLA_INFO_DATA if self.kind == "vxlan" => {
                     self.tunnel = Some(Tunnel::decode(value));
                 }
+                IFLA_INFO_DATA => self.read_variant(value),
                 IFLA_INFO_SLAVE_DATA => self.read_port(value),
                 _ => {}
             }
         }
+    }
+
+    /// macvlan has its mode in 32 bits, ipvlan in 16; vlan has its number in the place
+    /// of a mode.
+    fn read_variant(&mut self, data: &[u8]) {
+        let first = attributes(data).find(|(kind, _)| *kind == IFLA_VARIANT);
+        self.variant = match (self.kind.as_str(), first) {
+            ("macvlan", Some((_, value))) => u32_at(value, 0),
+            ("ipvlan" | "vlan", Some((_, value))) => u16_at(value, 0).map(u32::from),
+            _ => None,
+        };
     }
 
     fn read_bridge(&mut self, bridge: &[u8]) {

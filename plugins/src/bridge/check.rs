@@ -2,14 +2,14 @@
 //! what it made is looked at; others may add what they like.
 
 use cni::{Attachment, Request};
-use kernel::{Link, Netlink, nft};
+use kernel::{Link, Netlink};
 
 use super::keys::Keys;
 use super::{device, port, spoof};
-use crate::Result;
 use crate::attachment::Identity;
 use crate::check::{self, State, differs, same};
 use crate::container::Inside;
+use crate::{Result, forwarding};
 
 pub(super) fn attachment(request: &Request) -> Result<()> {
     let keys = Keys::read(&request.config)?;
@@ -87,11 +87,9 @@ fn check_bridge(host: &mut Netlink, keys: &Keys, bridge: &Link, result: &Attachm
 }
 
 fn check_rules(request: &Request, keys: &Keys, result: &Attachment) -> Result<()> {
-    for ip in result.ips.iter().filter(|_| keys.ip_masq) {
-        if !nft::is_masqueraded(&request.config.name, ip.address)? {
-            let what = format!("masquerading of {}", ip.address);
-            return Err(differs(&what, "a chain in the table inet slash24", "none"));
-        }
+    let nets = result.ips.iter().map(|ip| ip.address);
+    match keys.ip_masq {
+        true => forwarding::check_masquerading(&request.config.name, nets),
+        false => Ok(()),
     }
-    Ok(())
 }

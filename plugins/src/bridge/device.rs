@@ -1,6 +1,5 @@
 //! The bridge itself: shared by its containers, made by whoever comes first.
 
-use ipnetwork::IpNetwork;
 use kernel::{Link, Mac, Netlink, set_promiscuous, set_state, sysctl};
 
 use super::keys::Keys;
@@ -118,11 +117,7 @@ pub(super) fn mtu(host: &mut Netlink, keys: &Keys, found: Option<&Link>) -> Resu
     }
     match found.filter(|bridge| bridge.is_up && bridge.has_carrier) {
         Some(bridge) => Ok(Some(bridge.mtu)),
-        None => {
-            let uplink = lower::of_default_route(host)?;
-            let mtu = uplink.map(|link| link.mtu);
-            Ok(mtu.filter(|mtu| super::keys::MTU.contains(mtu)))
-        }
+        None => lower::mtu_outside(host),
     }
 }
 
@@ -158,17 +153,6 @@ pub(crate) fn wait_for_port(host: &mut Netlink, name: &str) -> Result<()> {
             break;
         }
         std::thread::sleep(PAUSE);
-    }
-    Ok(())
-}
-
-/// Has the host forward packets of the families that its containers have.
-pub(super) fn forward(nets: impl Iterator<Item = IpNetwork> + Clone) -> kernel::Result<()> {
-    if nets.clone().any(|net| net.is_ipv4()) {
-        sysctl::ensure("net/ipv4/ip_forward", "1")?;
-    }
-    if nets.clone().any(|net| net.is_ipv6()) {
-        sysctl::ensure("net/ipv6/conf/all/forwarding", "1")?;
     }
     Ok(())
 }

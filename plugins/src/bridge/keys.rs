@@ -5,7 +5,7 @@ use kernel::PortFlags;
 use serde::Deserialize;
 
 use super::vlan::{self, Trunk, Vlans};
-use crate::{Error, Result};
+use crate::{Error, Result, forwarding};
 
 /// The largest MTU of a veth (`ETH_MAX_MTU`), the smallest that IPv4 allows.
 pub(super) const MTU: std::ops::RangeInclusive<u32> = 68..=65535;
@@ -92,10 +92,7 @@ impl Keys {
             let right = format!("{least} to {most} bytes, or 0 for the default");
             return bad("mtu", &self.mtu, right);
         }
-        if !["", "iptables", "nftables"].contains(&self.ip_masq_backend.as_str()) {
-            let right = "\"iptables\" or \"nftables\"; both are done by nftables".into();
-            return bad("ipMasqBackend", &quoted(&self.ip_masq_backend), right);
-        }
+        forwarding::check_backend(&self.ip_masq_backend)?;
         if self.hairpin_mode && self.promisc_mode {
             return Err(Error::Exclusive("hairpinMode", "promiscMode"));
         }

@@ -20,7 +20,7 @@ use kernel::{Link, Mac, Netlink, VethPair, nft};
 use crate::attachment::{Identity, requested_mac};
 use crate::container::Inside;
 use crate::undo::Undo;
-use crate::{Error, Result, cable, garbage, lease};
+use crate::{Error, Result, cable, forwarding, garbage, lease};
 pub(crate) use device::wait_for_port;
 use keys::Keys;
 
@@ -183,7 +183,7 @@ impl Plan {
         host.apply(&deleted.chain(added).collect::<Vec<_>>())?;
         let nets = || self.layer3.ips.iter().map(|ip| ip.address);
         if keys.is_gateway {
-            device::forward(nets())?;
+            forwarding::enable(nets())?;
         }
         if keys.ip_masq {
             for net in nets() {

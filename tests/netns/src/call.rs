@@ -14,9 +14,14 @@ use serde_json::Value;
 use crate::{Container, Host, Namespace};
 
 /// The names under which the executable is a plugin or the command line.
-const NAMES: [&str; 9] = [
+const NAMES: &[&str] = &[
     "bridge",
     "macvlan",
+    "ipvlan",
+    "vlan",
+    "ptp",
+    "dummy",
+    "tap",
     "vxlan",
     "loopback",
     "default-route",

@@ -10,7 +10,9 @@ pub(crate) fn only_the_network_remains(before: &Snapshot, after: &Snapshot) {
         let of_bridge = key.split(' ').any(|word| word == "br0");
         let rule = key.starts_with("nft ") && !key.starts_with("nft element ");
         let of_network = rule && key.contains(" slash24");
-        of_bridge || of_network || is_bookkeeping(key)
+        // What the host's own uplink hears of its segment.
+        let of_uplink = key.starts_with("neighbour eth0 ");
+        of_bridge || of_network || of_uplink || is_bookkeeping(key)
     };
     let known: Vec<&str> = before.keys().collect();
     let left: Vec<&str> = after

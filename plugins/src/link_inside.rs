@@ -1,0 +1,217 @@
+//! Attachments that are one link in the container, and nothing on the host: what
+//! their plugins have in common. A plugin says what its keys are, what its link
+//! stands on, and how it is made ([`LinkInside`]).
+
+use std::marker::PhantomData;
+
+use cni::{Attachment, Call, Failure, Plugin, Request};
+use kernel::{Driver, Errno, Link, Lower, Mac, NewLink};
+
+use crate::attachment::{Identity, requested_mac};
+use crate::container::{Announcement, Inside};
+use crate::lower::Stand;
+use crate::undo::Undo;
+use crate::{Error, Result, check, lease};
+
+/// The keys of such a plugin, and what they mean.
+pub(crate) trait LinkInside: Sized {
+    /// The plugin's name.
+    const NAME: &'static str;
+    /// What the kernel calls its links.
+    const KIND: &'static str = Self::NAME;
+    /// Whether a link without an address would be of no use.
+    const NEEDS_ADDRESSES: bool = true;
+
+    /// Reads and validates the keys.
+    fn read(request: &Request) -> Result<Self>;
+
+    /// The link below, for those that stand on one.
+    fn stand(&self) -> Option<&Stand> {
+        None
+    }
+
+    /// The addresses and routes that a plugin before this one has left to it.
+    fn inherited(&self, _request: &Request) -> Result<Option<Attachment>> {
+        Ok(None)
+    }
+
+    /// How its link makes itself known to its neighbours.
+    fn announcement(&self) -> Announcement {
+        Announcement::OnceFramesPass
+    }
+
+    /// What is to be checked before anything is changed.
+    fn examine(&self, _inside: &mut Inside<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Makes the link: down, under its final name, and with its mark.
+    fn create(&self, site: &mut Site<'_, '_>) -> Result<()>;
+
+    /// Compares what only links of this kind have.
+    fn check(&self, _inside: &mut Inside<'_>, _link: &Link) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Where a link is to be made, and with what.
+pub(crate) struct Site<'s, 'a> {
+    pub(crate) inside: &'s mut Inside<'a>,
+    pub(crate) identity: &'s Identity,
+    pub(crate) name: &'s str,
+    /// The hardware address that was asked for, or that follows from the lease.
+    pub(crate) mac: Mac,
+    lower: Option<&'s Link>,
+    lower_is_outside: bool,
+}
+
+impl Site<'_, '_> {
+    /// Makes a link of a driver, and writes on it whose it is; no process can be killed
+    /// in between.
+    pub(crate) fn make(
+        &mut self,
+        driver: Driver,
+        mac: Option<Mac>,
+        mtu: Option<u32>,
+    ) -> Result<()> {
+        let home = self.inside.netns().home();
+        let netlink = self.inside.netlink();
+        let outside = self.lower.filter(|_| self.lower_is_outside);
+        let netns = outside.map(|_| netlink.number_of(home)).transpose()?;
+        let lower = self.lower.map(|lower| Lower {
+            index: lower.index,
+            netns,
+        });
+        let alias = &self.identity.alias;
+        let called = |name| {
+            let link = NewLink {
+                name,
+                driver,
+                mac,
+                mtu,
+                lower,
+            };
+            [
+                kernel::create_link(&link),
+                kernel::set_alias_of(name, alias),
+            ]
+        };
+        match netlink.apply(&called(self.name)) {
+            Err(error) if outside.is_some() && error.errno() == Some(Errno::EEXIST) => {}
+            made => return Ok(made?),
+        }
+        // Before 6.15 Linux makes it next to the link below first, where the name may
+        // well be taken, and moves it then.
+        self.inside.remove_unfinished()?;
+        let name = &self.identity.unfinished_link;
+        let netlink = self.inside.netlink();
+        netlink.apply(&called(name))?;
+        let link = netlink.link(name)?;
+        let rename = link.map(|link| kernel::rename(link.index, self.name));
+        Ok(netlink.apply(rename.as_slice())?)
+    }
+}
+
+/// The plugin of such attachments.
+pub(crate) struct Of<K>(PhantomData<fn() -> K>);
+
+impl<K> Of<K> {
+    pub(crate) const PLUGIN: Self = Of(PhantomData);
+}
+
+impl<K: LinkInside> Plugin for Of<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn add(&self, call: &Call<'_>) -> std::result::Result<Attachment, Failure> {
+        Ok(add::<K>(call)?)
+    }
+
+    /// The link goes first: an address must not be given to the next container
+    /// while this one still answers for it.
+    fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
+        remove(call.request, &Identity::of(call.request))?;
+        call.ipam_forward()
+    }
+
+    fn check(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
+        check_link::<K>(call.request)?;
+        call.ipam_forward()
+    }
+
+    fn status(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
+        let keys = K::read(call.request)?;
+        if let Some(stand) = keys.stand() {
+            stand.is_ready()?;
+        }
+        call.ipam_forward()
+    }
+}
+
+fn add<K: LinkInside>(call: &Call<'_>) -> Result<Attachment> {
+    let request = call.request;
+    let keys = K::read(request)?;
+    let asked_mac = requested_mac(request)?;
+    let inherited = keys.inherited(request)?;
+    if K::NEEDS_ADDRESSES && inherited.is_none() && request.config.ipam_type().is_none() {
+        return Err(Error::NoIpam(K::NAME));
+    }
+    let identity = Identity::of(request);
+    let mut inside = Inside::open(request, &identity)?;
+    inside.announcement = keys.announcement();
+    let lower = match keys.stand() {
+        Some(stand) => Some(stand.find(&mut inside)?),
+        None => None,
+    };
+    keys.examine(&mut inside)?;
+    inside.make_room(K::KIND)?;
+
+    let mut undo = Undo::default();
+    let early = match inherited {
+        Some(inherited) => Some(inherited),
+        None => lease::take_early(call, &mut undo)?,
+    };
+    let mut site = Site {
+        name: &request.ifname,
+        mac: asked_mac.unwrap_or_else(|| lease::mac(early.as_ref(), &identity)),
+        lower: lower.as_ref(),
+        lower_is_outside: keys.stand().is_some_and(|stand| !stand.in_container),
+        inside: &mut inside,
+        identity: &identity,
+    };
+    keys.create(&mut site)?;
+    undo.push(|| remove(request, &identity));
+    let mut lease = match early {
+        Some(lease) => lease,
+        None => lease::take(call, &mut undo)?,
+    };
+    if lease.ips.is_empty() && (K::NEEDS_ADDRESSES || request.config.ipam_type().is_some()) {
+        return Err(Error::NoLease);
+    }
+    let link = inside.configure(&mut lease)?;
+    inside.announce(&link)?;
+    undo.keep();
+    let netns = inside.netns();
+    Ok(lease::result(request, netns, Vec::new(), &link, lease))
+}
+
+fn remove(request: &Request, identity: &Identity) -> Result<()> {
+    match Inside::open_if_there(request, identity)? {
+        Some(mut inside) => inside.remove(),
+        None => Ok(()),
+    }
+}
+
+fn check_link<K: LinkInside>(request: &Request) -> Result<()> {
+    let keys = K::read(request)?;
+    let identity = Identity::of(request);
+    let mut inside = Inside::open(request, &identity)?;
+    let (expected, interface) = check::expected(request)?;
+    let state = check::State::Up;
+    let link = check::container(&mut inside, &expected, &interface, K::KIND, state)?;
+    if let Some(stand) = keys.stand() {
+        stand.check(&mut inside, &link)?;
+    }
+    keys.check(&mut inside, &link)
+}
