@@ -10,14 +10,19 @@ use std::thread;
 
 use tempfile::TempDir;
 
-const PLUGINS: [&str; 8] = [
+const PLUGINS: [&str; 13] = [
     "bridge",
     "default-route",
+    "dummy",
     "host-local",
+    "ipvlan",
     "loopback",
     "macvlan",
+    "ptp",
     "sbr",
     "static",
+    "tap",
+    "vlan",
     "vxlan",
 ];
 
