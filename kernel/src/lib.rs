@@ -12,6 +12,7 @@
 //! thread, or in that in which a [`Netlink`] was opened.
 
 mod address;
+mod announce;
 mod decode;
 mod error;
 mod fdb;
@@ -32,6 +33,7 @@ pub mod sysctl;
 mod tap;
 
 pub use address::{add_address, add_address_alone, add_address_if_unique};
+pub use announce::Announcement;
 pub use error::Error;
 pub use fdb::{EVERYBODY, Forwarding, Remote, add_remote, delete_remote, pin_to_port};
 pub use link::{

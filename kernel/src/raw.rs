@@ -108,3 +108,25 @@ pub(crate) fn tap_set(tun: BorrowedFd<'_>, what: nix::libc::Ioctl, value: u32) -
     let done = unsafe { nix::libc::ioctl(tun.as_raw_fd(), what, nix::libc::c_ulong::from(value)) };
     nix::errno::Errno::result(done).map(drop)
 }
+
+/// Sends a frame, with its Ethernet header, out of the link with the number `link`.
+/// Allocates nothing, for children that [`fork_child`] made.
+pub(crate) fn send_frame(socket: &OwnedFd, link: u32, frame: &[u8]) -> nix::Result<()> {
+    // SAFETY: all zeros is a valid `sockaddr_ll`.
+    let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    to.sll_family = libc::AF_PACKET as u16;
+    to.sll_ifindex = link as i32;
+    to.sll_halen = 6;
+    // SAFETY: both pointers are valid for the lengths beside them.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            0,
+            (&raw const to).cast(),
+            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    };
+    Errno::result(sent).map(drop)
+}

@@ -279,6 +279,20 @@ impl<'a> Inside<'a> {
         }
     }
 
+    /// As [`Inside::announce`], without waiting for the frames to arrive everywhere.
+    pub(crate) fn announce_to_many(&mut self, link: &Link, layer3: &Attachment) -> Result<()> {
+        if let Some(mac) = link.mac {
+            let _inside = self.netns.enter()?;
+            let ips = layer3.ips.iter().map(|ip| ip.address.ip());
+            let frames = kernel::Announcement::of(link.index, mac, ips);
+            // Without the right to send frames, or without a child, it is done as usual.
+            if frames.and_then(|frames| frames.send_by_child()).is_ok() {
+                self.announcement = Announcement::Never;
+            }
+        }
+        self.announce(link)
+    }
+
     /// Removes the interface on DEL, if it is this attachment's: a path may lead to
     /// another container's namespace by now.
     pub(crate) fn remove(&mut self) -> Result<()> {

@@ -48,9 +48,11 @@ const IFLA_INFO_DATA: u16 = 2;
 const IFLA_VARIANT: u16 = 1;
 const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_NO: u16 = 18;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
 const IFLA_BR_VLAN_DEFAULT_PVID: u16 = 39;
+const IFLA_BR_FDB_N_LEARNED: u16 = 48;
 /// `BR_STATE_FORWARDING` (linux/if_bridge.h).
 const FORWARDING: u8 = 3;
 /// The length of `struct ifinfomsg`, and where index and flags are in it.
@@ -85,10 +87,14 @@ pub struct Link {
     pub controller: Option<u32>,
     /// Whether it is a bridge's port that lets frames pass.
     pub is_forwarding: bool,
+    /// Its number as a bridge's port, the least that was free.
+    pub port_number: u16,
     /// What it does with frames as a bridge's port.
     pub port: PortFlags,
     /// Whether it is a bridge that looks at VLANs.
     pub filters_vlans: bool,
+    /// How many hardware addresses a bridge has seen lately, since Linux 6.7.
+    pub learned: u32,
     /// The VLAN that a bridge puts new ports into; 0 is none.
     pub default_vlan: u16,
     /// Whether IPv6 is turned off on it.
@@ -164,6 +170,7 @@ impl Link {
         for (kind, value) in attributes(bridge) {
             match kind {
                 IFLA_BR_VLAN_FILTERING => self.filters_vlans = value == [1],
+                IFLA_BR_FDB_N_LEARNED => self.learned = u32_at(value, 0).unwrap_or(0),
                 IFLA_BR_VLAN_DEFAULT_PVID => self.default_vlan = u16_at(value, 0).unwrap_or(0),
                 _ => {}
             }
@@ -174,6 +181,7 @@ impl Link {
         for (kind, value) in attributes(port) {
             match kind {
                 IFLA_BRPORT_STATE => self.is_forwarding = value == [FORWARDING],
+                IFLA_BRPORT_NO => self.port_number = u16_at(value, 0).unwrap_or(0),
                 IFLA_BRPORT_MODE => self.port.hairpin = value == [1],
                 IFLA_BRPORT_ISOLATED => self.port.isolated = value == [1],
                 _ => {}

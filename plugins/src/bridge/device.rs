@@ -145,14 +145,26 @@ fn remove_if_unused(name: &str) -> kernel::Result<()> {
 /// container announces is heard. The kernel opens the port when it has noticed
 /// that the cable has a signal: since Linux 6.8 at the latest when it is asked
 /// about the link, before that in a work queue, some 100 µs later.
-pub(crate) fn wait_for_port(host: &mut Netlink, name: &str) -> Result<()> {
+pub(crate) fn wait_for_port(host: &mut Netlink, name: &str) -> Result<Option<Link>> {
     const TRIES: u32 = 20;
     const PAUSE: std::time::Duration = std::time::Duration::from_micros(100);
-    for _ in 0..TRIES {
-        if host.link(name)?.is_none_or(|port| port.is_forwarding) {
+    let mut port = host.link(name)?;
+    for _ in 1..TRIES {
+        if port.as_ref().is_none_or(|port| port.is_forwarding) {
             break;
         }
         std::thread::sleep(PAUSE);
+        port = host.link(name)?;
     }
-    Ok(())
+    Ok(port)
+}
+
+/// Whether a frame to everybody goes to so many ports that nobody should wait for it.
+/// How many there are the kernel does not say without listing them: these are the
+/// addresses that the bridge knows, and the port's number, the least that was free.
+pub(super) fn is_crowded(bridge: &Link, port: Option<&Link>) -> bool {
+    /// From here on a child costs less than what it saves.
+    const MANY: u32 = 64;
+    let number = port.map_or(0, |port| u32::from(port.port_number));
+    bridge.learned.max(number) > MANY
 }

@@ -101,9 +101,12 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         true => inside.leave_down()?,
         false => {
             let link = inside.configure(&mut plan.layer3)?;
-            device::wait_for_port(&mut host, &identity.host_link)?;
+            let port = device::wait_for_port(&mut host, &identity.host_link)?;
             inside.settle(&link, &plan.layer3)?;
-            inside.announce(&link)?;
+            match device::is_crowded(&bridge, port.as_ref()) {
+                true => inside.announce_to_many(&link, &plan.layer3)?,
+                false => inside.announce(&link)?,
+            }
             link
         }
     };

@@ -30,6 +30,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         ours("announce/bridge/neighbours-learn-the-new-mac", || {
             neighbours_learn(bridge)
         }),
+        ours(
+            "announce/bridge/neighbours-learn-on-a-crowded-bridge",
+            crowded,
+        ),
         ours("announce/macvlan/neighbours-learn-the-new-mac", || {
             neighbours_learn(macvlan)
         }),
@@ -118,6 +122,18 @@ fn neighbours_learn(config: Config) {
         }
         false => learns(&fabric, "fabric", &host, &config),
     }
+}
+
+/// So many ports that nobody waits until all have heard.
+fn crowded() {
+    let host = Host::new("host");
+    let config = bridge(Family::Dual, json!({}));
+    let first = host.container("first");
+    add(&first, &config);
+    host.wait_for_carrier("br0");
+    let port = |n| format!("link add p{n} type veth peer name q{n}\nlink set p{n} master br0\n");
+    host.ip(&(0..80).map(port).collect::<String>());
+    learns(&host, "br0", &host, &config);
 }
 
 /// A neighbour still believes in the previous owner of the addresses. It must learn of the new one
