@@ -99,8 +99,23 @@ impl Holding {
 /// Every lease of some networks, by address; none where there is no directory. And
 /// the namespaces as they are, which may not be all.
 pub fn holdings(networks: &[&Storage]) -> (Vec<Result<Found<Holding>, Error>>, Census) {
+    judged(networks, Leases::all)
+}
+
+/// As [`holdings`], of one address; no other lease is read.
+pub fn holdings_at(
+    networks: &[&Storage],
+    address: IpAddr,
+) -> (Vec<Result<Found<Holding>, Error>>, Census) {
+    judged(networks, |leases| leases.at(address))
+}
+
+fn judged(
+    networks: &[&Storage],
+    look: impl Fn(&Leases) -> Result<Found<(IpAddr, Kept)>, Error>,
+) -> (Vec<Result<Found<Holding>, Error>>, Census) {
     let read = |network: &&Storage| match lock(network)? {
-        Some(leases) => of_leases(&leases),
+        Some(leases) => Ok(of_leases(&leases, look(&leases)?)),
         None => Ok(Found::default()),
     };
     let read: Vec<_> = networks.iter().map(read).collect();
@@ -120,14 +135,13 @@ fn lock(network: &Storage) -> Result<Option<Leases>, Error> {
     network.directory.lock_existing(network.lock_timeout)
 }
 
-fn of_leases(leases: &Leases) -> Result<Found<Holding>, Error> {
-    let Found { found, unread } = leases.all()?;
-    let holdings = found.into_iter();
+fn of_leases(leases: &Leases, read: Found<(IpAddr, Kept)>) -> Found<Holding> {
+    let holdings = read.found.into_iter();
     let holdings = holdings.map(|(address, kept)| Holding::of(address, kept, leases));
-    Ok(Found {
+    Found {
         found: holdings.collect(),
-        unread,
-    })
+        unread: read.unread,
+    }
 }
 
 /// What was freed.
@@ -161,7 +175,7 @@ pub fn free_dead(network: &Storage) -> Result<Freed, Error> {
     let Some(mut leases) = lock(network)? else {
         return Ok(Freed::default());
     };
-    let found = of_leases(&leases)?;
+    let found = of_leases(&leases, leases.all()?);
     let census = Census::take();
     release(&mut leases, found, |holding| {
         let again = holding.clone().judged(&census);
@@ -177,7 +191,7 @@ pub fn free(network: &Storage, meant: impl Fn(&Holding) -> bool) -> Result<Freed
     let Some(mut leases) = lock(network)? else {
         return Ok(Freed::default());
     };
-    let found = of_leases(&leases)?;
+    let found = of_leases(&leases, leases.all()?);
     release(&mut leases, found, meant)
 }
 

@@ -58,6 +58,18 @@ impl Holders {
         Ok(())
     }
 
+    /// Every holder of the address, and the first that could not be read.
+    pub(crate) fn all(&self) -> Result<Found<Kept>, Error> {
+        let (mut found, mut unread) = (Vec::new(), None);
+        for path in files(&self.0)? {
+            match Kept::read(&path) {
+                Ok(kept) => found.extend(kept),
+                Err(error) => unread = unread.or(Some(failed("read", &path, error))),
+            }
+        }
+        Ok(Found { found, unread })
+    }
+
     /// Removes the holders that are not current: those of an earlier boot. That one
     /// cannot be read or removed is no failure; it is looked at again when it counts.
     pub(crate) fn sweep(&self, is_current: impl Fn(&Kept) -> bool) {
@@ -103,12 +115,9 @@ pub(crate) fn all(folder: &Path) -> Result<Found<(IpAddr, Kept)>, Error> {
         let Some(address) = name.and_then(|name| name.parse().ok()) else {
             continue;
         };
-        for path in files(&of_address)? {
-            match Kept::read(&path) {
-                Ok(kept) => found.extend(kept.map(|kept| (address, kept))),
-                Err(error) => unread = unread.or(Some(failed("read", &path, error))),
-            }
-        }
+        let holders = Holders(of_address).all()?;
+        found.extend(holders.found.into_iter().map(|kept| (address, kept)));
+        unread = unread.or(holders.unread);
     }
     Ok(Found { found, unread })
 }

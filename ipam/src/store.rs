@@ -15,6 +15,7 @@
 //! leases. No network's name begins with a dot, so the reference never looks there.
 
 mod indexed;
+mod listed;
 mod sharing;
 
 use std::cell::Cell;
@@ -31,7 +32,7 @@ use crate::lease::{Lease, Match, Owner};
 use crate::lease_file::{self, Kept, failed};
 use crate::lock::Lock;
 use crate::record::{Namespace, Record};
-use crate::shared::{self, Holders};
+use crate::shared::Holders;
 
 /// Where the reference keeps leases when `dataDir` does not say.
 pub const DATA_DIR: &str = "/var/lib/cni/networks";
@@ -218,47 +219,6 @@ impl Leases {
             }
         }
         Ok(held)
-    }
-
-    /// Every lease, those that nobody holds too. A shared address has one for each
-    /// of its holders.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn all(&self) -> Result<Found<(IpAddr, Kept)>, Error> {
-        let Found {
-            mut found,
-            mut unread,
-        } = shared::all(&self.shared)?;
-        self.each(|address, path| {
-            match Kept::read(path) {
-                Ok(kept) => found.extend(kept.map(|kept| (address, kept))),
-                Err(error) => unread = unread.take().or(Some(failed("read", path, error))),
-            }
-            Ok(())
-        })?;
-        let order = |(address, kept): &(IpAddr, Kept)| {
-            let lease = &kept.lease;
-            (*address, lease.container.clone(), lease.ifname.clone())
-        };
-        found.sort_by_cached_key(order);
-        // One of the holders of a shared address is named twice.
-        found.dedup_by(|a, b| a.0 == b.0 && a.1.lease == b.1.lease);
-        Ok(Found { found, unread })
-    }
-
-    /// The addresses that are taken, by the names of files. Whose they are, and
-    /// whether still, is not looked at.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn named(&self) -> Result<Vec<IpAddr>, Error> {
-        let mut named = Vec::new();
-        self.each(|address, _| {
-            named.push(address);
-            Ok(())
-        })?;
-        Ok(named)
     }
 
     /// The lease of an address; `None` when there is none.
@@ -474,19 +434,6 @@ impl Leases {
     /// The file that tells the address that was given out last.
     pub(crate) fn last_reserved_path(&self, set: usize) -> PathBuf {
         self.directory.join(format!("last_reserved_ip.{set}"))
-    }
-
-    /// Visits every file that is named as an address.
-    fn each(&self, mut visit: impl FnMut(IpAddr, &Path) -> Result<(), Error>) -> Result<(), Error> {
-        let unreadable = |e| failed("read", &self.directory, e);
-        for entry in fs::read_dir(&self.directory).map_err(unreadable)? {
-            let entry = entry.map_err(unreadable)?;
-            let name = entry.file_name();
-            if let Some(address) = name.to_str().and_then(|name| name.parse().ok()) {
-                visit(address, &entry.path())?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -113,12 +113,12 @@ fn holders(
 ) -> Result<Vec<(String, Holding)>, Error> {
     let stores = args.stores.stores(networks)?;
     let storages: Vec<_> = stores.iter().map(|store| &store.storage).collect();
-    let (all, _) = listing::holdings(&storages);
+    let (all, _) = listing::holdings_at(&storages, address);
     let mut held = Vec::new();
     for (store, found) in stores.iter().zip(all) {
         match found {
             Ok(found) => {
-                let its = found.found.into_iter().filter(|h| h.address == address);
+                let its = found.found.into_iter();
                 held.extend(its.map(|holding| (store.network.clone(), holding)));
             }
             Err(error) => eprintln!("slash24: network \"{}\": {error}", store.network),
