@@ -284,6 +284,11 @@ impl RangeTemplate {
         self.end.as_ref()
     }
 
+    /// Whether any number of containers may hold each of its addresses, on any host.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.shared, SharedTemplate::All(true))
+    }
+
     /// What is never given, as far as it is subnets; a single address is one too.
     pub(crate) fn excluded(&self) -> impl Iterator<Item = SubnetTemplate> + '_ {
         self.exclude.iter().map(NetTemplate::as_subnet)

@@ -432,6 +432,21 @@ fn a_plan_that_is_right() {
     );
 }
 
+/// What is not a network there, the host's place and a task, is passed over.
+#[test]
+fn the_examples_are_a_plan_that_is_right() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../conf-examples");
+    for examples in [examples.to_owned(), format!("{examples}/mesos")] {
+        let output = Host::new().run(&["plan", &examples, "--rack", "0-255", "--slot", "0-255"]);
+        let text = text_of(&output);
+        assert!(
+            text.contains("65536 places") && text.contains("nothing is wrong"),
+            "{text}"
+        );
+        assert!(output.stderr.is_empty(), "{output:?}");
+    }
+}
+
 #[test]
 fn a_plan_that_is_wrong() {
     let host = Host::with_networks();

@@ -150,7 +150,11 @@ impl Report {
 
     /// Every field of the plan must be in the template, and fit.
     fn fields(&mut self, planned: &Planned<'_>, bounds: &Bounds) {
-        let Planned { whose, block, .. } = planned;
+        let Planned {
+            whose,
+            range,
+            block,
+        } = planned;
         for (field, (low, high)) in bounds.fields() {
             let own = block.address().fields().iter();
             let limit = own.filter(|f| f.name == field).map(|f| f.limit()).min();
@@ -162,7 +166,9 @@ impl Report {
                     limit,
                 });
             }
-            if low < high && !block::contains(block, field) {
+            // What is shared may be the same everywhere.
+            let apart = range.is_shared() || block::contains(block, field);
+            if low < high && !apart {
                 self.faults.push(Fault::NotInSubnet {
                     whose: whose.clone(),
                     field: field.to_owned(),
@@ -201,6 +207,9 @@ impl Report {
     /// Whether two ranges give the same addresses, or two networks have a subnet in
     /// common.
     fn pair(&mut self, one: &Planned<'_>, other: &Planned<'_>, bounds: &Bounds) {
+        if one.range.is_shared() && other.range.is_shared() {
+            return;
+        }
         let is_one_network = one.whose.network == other.whose.network;
         let (whose, others) = (one.whose.clone(), other.whose.clone());
         let family = one.range.subnet.address().family();

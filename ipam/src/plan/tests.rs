@@ -203,6 +203,12 @@ fn what_is_shared_serves_any_number() {
     assert_eq!(report.faults, []);
     assert_eq!(report.services[0].containers, None);
     assert_eq!(report.served[0].containers, None);
+    let everywhere = |name: &str| network(name, json!({"subnet": "192.0.2.53/32", "shared": true}));
+    let report = check(&[everywhere("a"), everywhere("b")], &data_centre());
+    assert_eq!(report.faults, []);
+    let alone = network("c", json!({"subnet": "192.0.2.0/24"}));
+    let report = check(&[everywhere("a"), alone], &Bounds::default());
+    assert_eq!(report.faults[0].kind(), "overlap");
 }
 
 #[test]

@@ -114,6 +114,9 @@ fn proof(service: &Service, checked: &Checked) -> String {
     if varying.is_empty() {
         return format!("{head}: one place");
     }
+    if service.containers.is_none() {
+        return format!("{head}: shared, by containers of any place");
+    }
     let is_missing = |fault: &Fault| {
         let of = match fault {
             Fault::NotInSubnet { whose, .. } => Some(whose),

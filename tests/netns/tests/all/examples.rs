@@ -110,7 +110,9 @@ fn attach(container: &Container<'_>, interface: &str, network: &Value) -> Vec<(S
         result = call.attach(container, interface).add().success();
     }
     let old = ["ip4", "ip6"].map(|family| (&result[family]["ip"], &result[family]["gateway"]));
+    // What is shared is everybody's; announcing where it leads is a routing daemon's business.
     let new = result["ips"].as_array().into_iter().flatten();
+    let new = new.filter(|ip| ip["shared"] != true);
     let new = new.map(|ip| (&ip["address"], &ip["gateway"]));
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let told = old.into_iter().chain(new);
