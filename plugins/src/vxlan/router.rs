@@ -13,6 +13,7 @@ use kernel::{Link, Neighbour, Netlink, Netns, VethPair, sysctl};
 
 use super::{exit, names};
 use crate::Result;
+use crate::bridge::wait_for_port;
 
 /// The name of the router's link to the bridge.
 const GATEWAY: &str = "gateway";
@@ -197,7 +198,8 @@ pub(super) fn serve(
         }
     }
     operations.push(kernel::set_up_as(port.index, &mark));
-    Ok(host.apply(&operations)?)
+    host.apply(&operations)?;
+    wait_for_port(host, &port.name)
 }
 
 /// Removes the router of a VNI, if it has one.

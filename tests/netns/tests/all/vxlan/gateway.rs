@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use netns::{Call, Container, Namespace, Plugins, trial};
 use serde_json::{Value, json};
 
-use super::fleet::{Capture, Fleet, add, attach, del, look, send, tenant};
+use super::fleet::{Capture, Fleet, add, attach, del, look, reach, send, tenant};
 use crate::network::with_previous;
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -38,7 +38,7 @@ fn anycast() {
         for host in &fleet.hosts {
             let container = attach(host, network, id);
             container.ping("10.9.0.1");
-            container.ping("fd09::1");
+            reach(&container, "fd09::1");
             macs.push((id, gateway_mac(&container)));
             attached.push((network, container));
         }
@@ -56,7 +56,7 @@ fn anycast() {
             panic!()
         };
         one.ping("10.9.2.2");
-        other.ping("fd09::1:2");
+        reach(other, "fd09::1:2");
         // Nothing of the tunnel is asked for again: the gateway stays where it was.
         one.ping("10.9.0.1");
         assert_eq!(send(one, other, "10.9.2.2", 100_000), 100_000);
@@ -100,7 +100,7 @@ fn reach_each_other(containers: &[Container<'_>]) {
         {
             for address in to.addresses("eth0") {
                 let address = address.split('/').next().unwrap();
-                from.ping(address);
+                reach(from, address);
                 assert_eq!(
                     send(from, to, address, 200_000),
                     200_000,
@@ -216,7 +216,7 @@ fn come_and_go() {
     let done = sync(&three);
     assert_eq!(done["added"].as_array().unwrap().len(), 5, "{done}");
     one.ping("10.7.3.2");
-    far.ping("fd07:0:0:1::2");
+    reach(&far, "fd07:0:0:1::2");
     assert_eq!(sync(&three)["added"], json!([]));
     let done = sync(&two);
     assert_eq!(done["deleted"].as_array().unwrap().len(), 5, "{done}");
@@ -241,7 +241,7 @@ fn way_out() {
     let containers = [0, 1].map(|index| attach(host, &networks[index], ["red", "blue"][index]));
     for container in &containers {
         container.ping("192.0.2.254");
-        container.ping("2001:db8::254");
+        reach(container, "2001:db8::254");
         let seen = container.tcp(&fleet.fabric, "192.0.2.254").unwrap();
         assert_eq!(
             seen.ip().to_string(),

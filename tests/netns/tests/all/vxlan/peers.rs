@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use netns::{Call, Container, Namespace, Plugins, trial};
 use serde_json::{Value, json};
 
-use super::fleet::{Capture, Fleet, attach, del, send, tenant, v4};
+use super::fleet::{Capture, Fleet, attach, del, reach, send, tenant, v4};
 use crate::network::host_local;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -51,7 +51,7 @@ fn reach_each_other(containers: &[Container<'_>]) {
         for (other, to) in containers.iter().enumerate().filter(|(o, _)| *o != index) {
             for address in to.addresses("eth0") {
                 let address = address.split('/').next().unwrap();
-                from.ping(address);
+                reach(from, address);
                 assert_eq!(send(from, to, address, 100_000), 100_000, "{index} {other}");
             }
         }

@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use netns::{Namespace, trial};
 use serde_json::{Value, json};
 
-use super::fleet::{Capture, Fleet, attach, send, tenant, v6};
+use super::fleet::{Capture, Fleet, attach, reach, send, tenant, v6};
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -40,7 +40,7 @@ fn two_tenants(keys: Value, seen: &str) {
     for (index, from) in reds.iter().enumerate() {
         for slot in (1..=3).filter(|slot| *slot != index + 1) {
             from.ping(&format!("10.9.{slot}.2"));
-            from.ping(&format!("fd09::{slot}:2"));
+            reach(from, &format!("fd09::{slot}:2"));
         }
         let to = (index + 1) % 3;
         let address = format!("10.9.{}.2", to + 1);
