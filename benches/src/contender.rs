@@ -68,6 +68,9 @@ pub(crate) struct Programs {
 
 const NAMES: [&str; 3] = ["bridge", "macvlan", "host-local"];
 
+/// Those that nobody else has.
+const OWN: [&str; 1] = ["vxlan"];
+
 impl Programs {
     /// Ours and the floor stand beside this executable, the others where Debian
     /// puts them. Those in `without` may be absent.
@@ -121,7 +124,7 @@ impl Programs {
     fn link_names(&self) -> Result<()> {
         let copy = self.ours.join("slash24");
         fs::copy(&self.slash24, &copy).doing(|| copy.display().to_string())?;
-        for name in NAMES {
+        for name in NAMES.into_iter().chain(OWN) {
             let link = self.ours.join(name);
             fs::hard_link(&copy, &link).doing(|| link.display().to_string())?;
         }

@@ -12,6 +12,7 @@ mod host;
 mod latency;
 mod leases;
 mod options;
+mod overlay;
 mod process;
 mod report;
 mod results;
@@ -27,6 +28,7 @@ use error::Result;
 use latency::Serial;
 use leases::LEASES;
 use options::{FOOTPRINT, Options, THROUGHPUT};
+use overlay::OVERLAY;
 use results::{Machine, Results};
 use scenario::SCENARIOS;
 use statistics::Chance;
@@ -98,9 +100,14 @@ fn run(options: &Options) -> Result<()> {
         let pair = options.among(&[Contender::Ours, Contender::Reference]);
         results.crowd = crowd::measure(&programs, &pair, options.rounds, &mut chance, &mut serial)?;
     }
+    if options.wants(OVERLAY) && !options.without.contains(&Contender::Ours) {
+        eprintln!("measuring {OVERLAY}");
+        results.overlay = overlay::measure(&programs, options.rounds, &mut chance, &mut serial)?;
+    }
     report::print(&results);
     leases::print(&results.leases);
     crowd::print(&results.crowd);
+    overlay::print(&results.overlay);
     results.write(&options.output)?;
     println!("written to {}", options.output.display());
     Ok(())

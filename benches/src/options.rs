@@ -6,6 +6,7 @@ use crate::contender::Contender;
 use crate::crowd::CROWD;
 use crate::error::{Error, Result};
 use crate::leases::LEASES;
+use crate::overlay::OVERLAY;
 use crate::scenario::SCENARIOS;
 
 pub(crate) const THROUGHPUT: &str = "eight-at-a-time";
@@ -16,7 +17,7 @@ usage: bench [OPTION…]        (as root)
   -n NUMBER         rounds, 60 unless told, 200 at most
   --quick           10 rounds: whether everything works, not how fast
   --only NAME       one part, may be repeated: a row of the table (bridge-v4, …),
-                    eight-at-a-time, footprint, leases or crowd
+                    eight-at-a-time, footprint, leases, crowd or overlay
   --without NAME    leaves a contender out, may be repeated: floor, floor-waiting,
                     ours (with ours-single), ours-single, reference, netavark
   --output FILE     where the JSON goes, bench-results/bench.json unless told
@@ -86,7 +87,7 @@ fn rounds(text: &str) -> Result<usize> {
 
 fn part(name: String) -> Result<String> {
     let mut parts: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
-    parts.extend([THROUGHPUT, FOOTPRINT, LEASES, CROWD]);
+    parts.extend([THROUGHPUT, FOOTPRINT, LEASES, CROWD, OVERLAY]);
     if parts.contains(&name.as_str()) {
         return Ok(name);
     }

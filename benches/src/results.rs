@@ -13,6 +13,7 @@ use crate::footprint::Footprints;
 use crate::goals::{self, Goal};
 use crate::latency::Latencies;
 use crate::leases::{self, Costs};
+use crate::overlay;
 use crate::scenario::Scenario;
 use crate::statistics::Samples;
 use crate::throughput::{AT_A_TIME, Throughputs};
@@ -26,6 +27,7 @@ pub(crate) struct Results {
     pub(crate) footprints: Footprints,
     pub(crate) leases: Costs,
     pub(crate) crowd: crowd::Costs,
+    pub(crate) overlay: overlay::Networks,
 }
 
 impl Results {
@@ -68,6 +70,7 @@ impl Results {
             "footprint": footprint_json(&self.footprints),
             "leases": leases::to_json(&self.leases),
             "crowd": crowd::to_json(&self.crowd),
+            "overlay": overlay::to_json(&self.overlay),
             "goals": goals::judge(self).iter().map(goal_json).collect::<Vec<_>>(),
         })
     }
