@@ -135,7 +135,10 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     }
     let link = inside.configure(&mut layer3)?;
     bridge::wait_for_port(&mut host, &identity.host_link)?;
-    inside.announce(&link)?;
+    match keys.peers.may_be_many() {
+        true => inside.announce_to_many(&link, &layer3)?,
+        false => inside.announce(&link)?,
+    }
     undo.keep();
     let on_host = vec![
         interface(&segment.name, segment.mac),

@@ -52,6 +52,19 @@ impl Peer {
 }
 
 impl Source {
+    /// Whether what is for everybody may have to be copied to so many hosts that
+    /// nobody should wait for it. An inventory is not read to find out.
+    pub(super) fn may_be_many(&self) -> bool {
+        /// From here on a child costs less than what it saves.
+        const MANY: u128 = 64;
+        match self {
+            Source::Places(bounds) => bounds.places() > MANY,
+            Source::Static(list) => list.len() as u128 > MANY,
+            Source::File(_) => true,
+            Source::Group(_) | Source::Evpn => false,
+        }
+    }
+
     /// All other hosts, if this is known; `underlay` is the template of their
     /// addresses.
     ///

@@ -199,7 +199,7 @@ pub(super) fn serve(
     }
     operations.push(kernel::set_up_as(port.index, &mark));
     host.apply(&operations)?;
-    wait_for_port(host, &port.name)
+    wait_for_port(host, &port.name).map(drop)
 }
 
 /// Removes the router of a VNI, if it has one.

@@ -149,7 +149,12 @@ fn two_racks(directory: &Path) {
             format!("192.0.2.{}", number + 1),
             format!("2001:db8::{}", number + 1),
         ];
-        let lengths = [format!("{}/24", own[0]), format!("{}/64", own[1])];
+        // The third is what tunnels end at.
+        let lengths = [
+            format!("{}/24", own[0]),
+            format!("{}/64", own[1]),
+            format!("10.255.{}.11/16", 50 + number),
+        ];
         fabric.join(host, "eth0", &lengths.each_ref().map(String::as_str));
         host.default_route(&["192.0.2.254"]);
         host.default_route(&["2001:db8::254"]);
