@@ -153,30 +153,37 @@ pub struct Freed {
     pub failed: Option<Error>,
 }
 
-/// Frees every lease of a network that is [dead](Holding::is_dead).
+/// Frees every lease of some networks that is [dead](Holding::is_dead); and tells the
+/// namespaces as they were seen, which may not be all.
 ///
 /// What seems to be dead is looked at again while nobody can make a lease: whoever
 /// has one then has a namespace. Two looks also catch a namespace that was handed
-/// from one process to another during the first.
-///
-/// # Errors
-/// [`Error::Store`] and [`Error::Locked`]; then nothing was freed.
-pub fn free_dead(network: &Storage) -> Result<Freed, Error> {
-    let (mut seen, _) = holdings(&[network]);
-    let seen = seen.pop().unwrap_or_else(|| Ok(Found::default()))?;
-    let mut dead = seen.found;
-    dead.retain(Holding::is_dead);
-    if dead.is_empty() {
-        return Ok(Freed {
-            freed: Vec::new(),
-            failed: seen.unread,
-        });
-    }
+/// from one process to another during the first. The second is quick, as ADD may be
+/// waiting.
+pub fn free_dead(networks: &[&Storage]) -> (Vec<Result<Freed, Error>>, Census) {
+    let (seen, census) = holdings(networks);
+    let free = |(network, seen): (&&Storage, Result<Found<Holding>, Error>)| {
+        let mut seen = seen?;
+        seen.found.retain(Holding::is_dead);
+        match seen.found.is_empty() {
+            true => Ok(Freed {
+                freed: Vec::new(),
+                failed: seen.unread,
+            }),
+            false => free_again_dead(network, &seen.found),
+        }
+    };
+    let freed = networks.iter().zip(seen).map(free).collect();
+    (freed, census)
+}
+
+/// Frees what is dead now and was `dead` before.
+fn free_again_dead(network: &Storage, dead: &[Holding]) -> Result<Freed, Error> {
     let Some(mut leases) = lock(network)? else {
         return Ok(Freed::default());
     };
     let found = of_leases(&leases, leases.all()?);
-    let census = Census::take();
+    let census = Census::take_quickly();
     release(&mut leases, found, |holding| {
         let again = holding.clone().judged(&census);
         again.is_dead() && dead.iter().any(|dead| dead.is_same(holding))
@@ -302,6 +309,11 @@ mod tests {
         freed.freed.iter().map(|holding| holding.address).collect()
     }
 
+    fn free_dead_of(network: &Storage) -> Freed {
+        let (mut freed, _) = free_dead(&[network]);
+        freed.pop().unwrap().unwrap()
+    }
+
     #[test]
     fn a_lease_is_dead_when_its_namespace_is() {
         let dir = tempfile::tempdir().unwrap();
@@ -318,7 +330,7 @@ mod tests {
         let unknown = [(ip(4), Life::Unknown), (ip(9), Life::Unknown)];
         let before = [(ip(2), Life::Alive), (ip(3), Life::Alive)];
         assert_eq!(lives(&network), [before, unknown].concat());
-        assert_eq!(addresses(free_dead(&network).unwrap()), [] as [IpAddr; 0]);
+        assert_eq!(addresses(free_dead_of(&network)), [] as [IpAddr; 0]);
         drop(goes);
         if Census::take().unseen().is_some() {
             return; // Not everything can be seen from here, so nothing is proven.
@@ -327,7 +339,7 @@ mod tests {
         // other tests make some.
         let mut freed = Vec::new();
         for _ in 0..500 {
-            freed.extend(addresses(free_dead(&network).unwrap()));
+            freed.extend(addresses(free_dead_of(&network)));
             if !freed.is_empty() {
                 break;
             }
@@ -364,7 +376,7 @@ mod tests {
             let found = found.pop().unwrap().unwrap().found;
             let made: Vec<Made> = found.iter().map(|holding| holding.made).collect();
             assert_eq!(made, [Made::Now, Made::Now, Made::Earlier, Made::Earlier]);
-            let freed = addresses(free_dead(&network).unwrap());
+            let freed = addresses(free_dead_of(&network));
             match keep {
                 false => assert_eq!(freed, [ip(3), ip(4), ip(5)]),
                 true => assert_eq!(freed, [ip(3)], "the others are kept for who comes back"),
@@ -387,7 +399,7 @@ mod tests {
         fs::File::create(dir.path().join("net/10.0.0.3")).unwrap();
         // Reading this process's memory at address 0 is an input/output error.
         std::os::unix::fs::symlink("/proc/self/mem", dir.path().join("net/10.0.0.4")).unwrap();
-        let freed = free_dead(&network).unwrap();
+        let freed = free_dead_of(&network);
         assert_eq!(freed.freed.len(), 1);
         let failed = freed.failed.unwrap().to_string();
         assert!(failed.contains("10.0.0.4"), "{failed}");

@@ -81,11 +81,13 @@ fn dead(args: &Args) -> Result<Freed, Error> {
     let stores = stores(&networks, args.data_dir.as_deref())?;
     let stores = of_network(stores, args.network.as_deref())?;
     let mut freed = Freed::default();
-    for store in &stores {
-        freed.add(store, listing::free_dead(&store.storage));
+    let storages: Vec<&Storage> = stores.iter().map(|store| &store.storage).collect();
+    let (all, census) = listing::free_dead(&storages);
+    for (store, of_network) in stores.iter().zip(all) {
+        freed.add(store, of_network);
     }
     // What is of an earlier boot was freed all the same.
-    if let Some(unseen) = ipam::netns::Census::take().unseen() {
+    if let Some(unseen) = census.unseen() {
         freed.add_failure(Error::Unseen(unseen.to_owned()));
     }
     Ok(freed)
