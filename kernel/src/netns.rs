@@ -194,3 +194,21 @@ impl Drop for Entered<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_is_the_namespaces_whichever_path_leads_there() {
+        let one = Netns::open(Path::new(OWN)).unwrap();
+        let path = format!("/proc/{}/ns/net", std::process::id());
+        let other = Netns::open(Path::new(&path)).unwrap();
+        let held = one.lock(Duration::ZERO).unwrap();
+        assert!(held.is_some());
+        assert!(other.lock(Duration::from_millis(20)).unwrap().is_none());
+        let waits = thread::spawn(move || other.lock(Duration::from_secs(10)).unwrap().is_some());
+        drop(held);
+        assert!(waits.join().unwrap());
+    }
+}

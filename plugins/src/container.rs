@@ -331,7 +331,7 @@ impl<'a> Inside<'a> {
 }
 
 /// The hardware address that the interface had when ADD made it.
-fn prev_mac(request: &Request) -> Option<String> {
+pub(crate) fn prev_mac(request: &Request) -> Option<String> {
     let result = request.config.prev_result().ok().flatten()?;
     let mut interfaces = result.interfaces.into_iter();
     let interface = interfaces.find(|i| i.name == request.ifname && !i.sandbox.is_empty())?;

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use cni::{Attachment, Request};
+use cni::Request;
 use kernel::{Link, Netlink, Netns, NetnsLock};
 
 use crate::attachment::Identity;
-use crate::{Error, Result, check};
+use crate::{Error, Result, check, container};
 
 /// Nobody who locks a namespace waits for anything but the kernel.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -78,14 +78,10 @@ impl<'a> Namespace<'a> {
 
     /// Whether a link is this attachment's: a path may lead to another container's
     /// namespace by now.
-    pub(crate) fn is_own(&self, link: &Link, prev_result: Option<&Attachment>) -> bool {
-        let mut interfaces = prev_result
-            .into_iter()
-            .flat_map(|result| &result.interfaces);
-        let told = interfaces.find(|told| told.name == link.name && !told.sandbox.is_empty());
-        let mac = told.map(|told| told.mac.to_ascii_lowercase());
-        let mac = mac.filter(|mac| !mac.is_empty());
-        let other_mac = mac.is_some_and(|mac| link.mac.is_some_and(|own| own.to_string() != mac));
+    pub(crate) fn is_own(&self, link: &Link) -> bool {
+        let found = link.mac.map(|mac| mac.to_string());
+        let told = container::prev_mac(self.request);
+        let other_mac = told.is_some_and(|told| found.is_some_and(|found| found != told));
         !other_mac && !Identity::of(self.request).is_anothers(link)
     }
 }

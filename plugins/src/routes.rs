@@ -42,7 +42,24 @@ pub(crate) fn settle(layer3: &mut Attachment, wishes: &Wishes, ifname: &str) -> 
     for route in &mut layer3.routes {
         route.priority = metric(route, wishes, ifname);
     }
+    drop_repetitions(layer3);
     Ok(())
+}
+
+/// A route that says by which gateway it goes and one that leaves that open may be the
+/// same, and the kernel takes no route twice: `isDefaultGateway` besides a default
+/// route in `ipam`.
+fn drop_repetitions(layer3: &mut Attachment) {
+    let routes = std::mem::take(&mut layer3.routes);
+    for route in routes {
+        let is_same = |other: &Route| {
+            let place = |route: &Route| (route.dst, route.priority, route.table);
+            place(other) == place(&route) && gateway(layer3, other) == gateway(layer3, &route)
+        };
+        if !layer3.routes.iter().any(is_same) {
+            layer3.routes.push(route);
+        }
+    }
 }
 
 /// Whether the default route for IPv6 may have to stand in for another's or another's
@@ -94,8 +111,7 @@ pub(crate) fn operations<'a>(
 
 /// A route of the lease as the kernel has it.
 pub(crate) fn entry(layer3: &Attachment, route: &Route, link: u32) -> RouteEntry {
-    let gateway = route.gw.or_else(|| default_gateway(layer3, route));
-    let mut entry = RouteEntry::new(network(route.dst), link, gateway);
+    let mut entry = RouteEntry::new(network(route.dst), link, gateway(layer3, route));
     entry.priority = route.priority;
     entry.table = route.table;
     entry.scope = route.scope;
@@ -126,6 +142,11 @@ pub(crate) fn by_gateways(layer3: &Attachment, link: u32) -> impl Iterator<Item 
 fn network(net: IpNetwork) -> IpNetwork {
     // The prefix comes from a network, so it fits the family.
     IpNetwork::new(net.network(), net.prefix()).unwrap_or(net)
+}
+
+/// Where a route goes.
+fn gateway(layer3: &Attachment, route: &Route) -> Option<IpAddr> {
+    route.gw.or_else(|| default_gateway(layer3, route))
 }
 
 /// Where a route without a next hop goes: to the gateway of the first address of
@@ -266,6 +287,16 @@ mod tests {
             },
         );
         assert_eq!(kept, [entry("0.0.0.0/0", 3)]);
+    }
+
+    #[test]
+    fn the_same_route_said_twice_is_set_once() {
+        let mut named = route("0.0.0.0/0", None);
+        named.gw = Some("10.1.2.1".parse().unwrap());
+        let mut elsewhere = named.clone();
+        elsewhere.gw = Some("10.1.2.9".parse().unwrap());
+        let twice = vec![route("0.0.0.0/0", None), named, elsewhere];
+        assert_eq!(settled(twice, Wishes::default()).len(), 2);
     }
 
     #[test]

@@ -174,10 +174,7 @@ fn forget(request: &Request, inner: &Inner<'_>) -> Result<()> {
     let _alone = namespace.lock()?;
     let mut netlink = namespace.netlink()?;
     let link = netlink.link(&request.ifname)?;
-    if link
-        .as_ref()
-        .is_some_and(|link| !namespace.is_own(link, result.as_ref()))
-    {
+    if link.as_ref().is_some_and(|link| !namespace.is_own(link)) {
         return Ok(());
     }
     let told = result

@@ -38,8 +38,7 @@ impl Plugin for DefaultRoute {
         let inner = Inner::of(call)?;
         let namespace = Namespace::open_if_there(call.request);
         if let Some(namespace) = &namespace {
-            let prev_result = inner.prev_result().ok().flatten();
-            leave(namespace, &call.request.ifname, prev_result.as_ref())?;
+            leave(namespace, &call.request.ifname)?;
         }
         inner.forward()?;
         match &namespace {
@@ -102,7 +101,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let mut result = inner.add()?;
     undo.push(|| restore(&namespace));
     undo.push(|| inner.undo());
-    undo.push(|| leave(&namespace, ifname, None));
+    undo.push(|| leave(&namespace, ifname));
     let alias = Identity::of(request).alias;
     let found = settle(&namespace, &keys, ifname, &result, &alias)?;
     list(&mut result, &found);
@@ -197,13 +196,11 @@ fn prepare(namespace: &Namespace<'_>, keys: &Keys, ifname: &str) -> Result<()> {
 }
 
 /// Takes the interface's own routes away, if it is this attachment's.
-fn leave(namespace: &Namespace<'_>, ifname: &str, prev_result: Option<&Attachment>) -> Result<()> {
+fn leave(namespace: &Namespace<'_>, ifname: &str) -> Result<()> {
     let _alone = namespace.lock()?;
     let mut netlink = namespace.netlink()?;
     match netlink.link(ifname)? {
-        Some(link) if namespace.is_own(&link, prev_result) => {
-            converge::leave(&mut netlink, link.index)
-        }
+        Some(link) if namespace.is_own(&link) => converge::leave(&mut netlink, link.index),
         _ => Ok(()),
     }
 }

@@ -26,6 +26,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             "bridge/isDefaultGateway-keeps-a-configured-default",
             configured_default,
         ),
+        ours(
+            "bridge/isDefaultGateway-besides-the-same-default",
+            the_same_default,
+        ),
         both("bridge/forceAddress-replaces-the-gateway", force_address),
         both("bridge/mtu-on-all-links", mtu),
         both("bridge/hairpinMode-on-the-port", hairpin),
@@ -164,6 +168,16 @@ fn configured_default(plugins: Plugins) {
     config["ipam"]["routes"] = json!([{"dst": "0.0.0.0/0", "gw": "10.1.2.254"}]);
     add(plugins, &config, &container);
     assert_eq!(default_gateways(&container), ["10.1.2.254"]);
+}
+
+/// The reference's fails here: the kernel takes no route twice.
+fn the_same_default() {
+    let host = Host::new("host");
+    let container = host.container("c");
+    let mut config = bridge(Family::Dual, json!({"isDefaultGateway": true}));
+    config["ipam"]["routes"] = json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]);
+    add(Plugins::Slash24, &config, &container);
+    assert_eq!(default_gateways(&container), ["10.1.2.1", "fd00:1:2::1"]);
 }
 
 fn force_address(plugins: Plugins) {
