@@ -153,11 +153,23 @@ impl<'a> Inside<'a> {
         }
         operations.push(kernel::bring_up(link.index, &self.identity.alias));
         if self.is_point_to_point {
-            operations.extend(routes::by_gateways(layer3, link.index));
+            let near = routes::by_gateways(layer3, link.index);
+            let add = |route| kernel::add_route(&route).tolerate(&[kernel::Errno::EEXIST]);
+            operations.extend(near.map(add));
         }
         operations.extend(routes::operations(layer3, link.index));
         if self.routing.by_source {
-            operations.extend(source_routing::operations(layer3, ifname, link.index));
+            let table = match self.is_point_to_point {
+                true => {
+                    let near = routes::by_gateways(layer3, link.index);
+                    source_routing::operations(layer3, ifname, link.index, near)
+                }
+                false => {
+                    let near = routes::by_link(layer3, link.index);
+                    source_routing::operations(layer3, ifname, link.index, near)
+                }
+            };
+            operations.extend(table);
             self.rules = source_routing::rules(layer3, ifname);
         }
         self.netlink.apply(&operations)?;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use cni::{Attachment, Route};
 use ipnetwork::IpNetwork;
-use kernel::{Errno, Operation, RouteEntry};
+use kernel::{Operation, RouteEntry};
 
 use crate::default_route::order;
 use crate::default_route::wish::{Wish, Wishes};
@@ -122,9 +122,9 @@ pub(crate) fn entry(layer3: &Attachment, route: &Route, link: u32) -> RouteEntry
 
 /// On a link that leads to nothing but gateways: routes to each, and by each to the
 /// subnet of its address. Addresses of one subnet share theirs.
-pub(crate) fn by_gateways(layer3: &Attachment, link: u32) -> impl Iterator<Item = Operation> + '_ {
+pub(crate) fn by_gateways(layer3: &Attachment, link: u32) -> impl Iterator<Item = RouteEntry> + '_ {
     let with_gateway = layer3.ips.iter().filter_map(|ip| Some((ip, ip.gateway?)));
-    let routes = with_gateway.flat_map(move |(ip, gateway)| {
+    with_gateway.flat_map(move |(ip, gateway)| {
         let subnet = network(ip.address);
         let from = |dst, gateway| {
             let mut route = RouteEntry::new(dst, link, gateway);
@@ -135,8 +135,18 @@ pub(crate) fn by_gateways(layer3: &Attachment, link: u32) -> impl Iterator<Item 
         let is_alone = subnet == IpNetwork::from(ip.address.ip());
         let to_subnet = (!is_alone).then(|| from(subnet, Some(gateway)));
         std::iter::once(to_gateway).chain(to_subnet)
-    });
-    routes.map(|route| kernel::add_route(&route).tolerate(&[Errno::EEXIST]))
+    })
+}
+
+/// The subnets of the addresses, which are on the link.
+pub(crate) fn by_link(layer3: &Attachment, link: u32) -> impl Iterator<Item = RouteEntry> + '_ {
+    layer3.ips.iter().map(move |ip| {
+        let mut subnet = RouteEntry::new(network(ip.address), link, None);
+        if ip.address.is_ipv4() {
+            subnet.source = Some(ip.address.ip());
+        }
+        subnet
+    })
 }
 
 fn network(net: IpNetwork) -> IpNetwork {

@@ -41,24 +41,29 @@ pub(crate) fn rules(layer3: &Attachment, ifname: &str) -> Vec<Rule> {
 /// The routes of the interface's table: its subnets, what else the lease has, and the
 /// way back to everywhere, also where the network offers no default route: whoever
 /// came in by a network's gateway can be reached by it.
-pub(crate) fn operations(layer3: &Attachment, ifname: &str, link: u32) -> Vec<Operation> {
-    let entries = entries(layer3, ifname, link);
+///
+/// `near` are the routes to the network's own subnets.
+pub(crate) fn operations(
+    layer3: &Attachment,
+    ifname: &str,
+    link: u32,
+    near: impl Iterator<Item = RouteEntry>,
+) -> Vec<Operation> {
+    let entries = entries(layer3, ifname, link, near);
     entries.iter().map(kernel::replace_route).collect()
 }
 
-fn entries(layer3: &Attachment, ifname: &str, link: u32) -> Vec<RouteEntry> {
-    let subnets = layer3.ips.iter().map(|ip| {
-        let mut subnet = RouteEntry::new(network(ip.address), link, None);
-        if ip.address.is_ipv4() {
-            subnet.source = Some(ip.address.ip());
-        }
-        subnet
-    });
+fn entries(
+    layer3: &Attachment,
+    ifname: &str,
+    link: u32,
+    near: impl Iterator<Item = RouteEntry>,
+) -> Vec<RouteEntry> {
     let of_main = |route: &&Route| route.table.is_none_or(|table| table == routes::MAIN_TABLE);
     let leased = layer3.routes.iter().filter(of_main);
     let (everywhere, others): (Vec<_>, Vec<_>) =
         leased.partition(|route| routes::is_default(route));
-    let mut entries: Vec<_> = subnets.collect();
+    let mut entries: Vec<_> = near.collect();
     // Gateways may be beyond the subnet, so what leads to them comes before.
     entries.extend(
         others
@@ -78,10 +83,6 @@ fn entries(layer3: &Attachment, ifname: &str, link: u32) -> Vec<RouteEntry> {
         entry.priority = None;
     }
     entries
-}
-
-fn network(net: IpNetwork) -> IpNetwork {
-    IpNetwork::new(net.network(), net.prefix()).unwrap_or(net)
 }
 
 /// Takes the rules of an interface away, unless the interface of that name is another
@@ -197,7 +198,8 @@ mod tests {
                 gateway.map(|gateway| gateway.to_string()),
             )
         };
-        let entries = entries(&lease(), "eth1", 2);
+        let lease = lease();
+        let entries = entries(&lease, "eth1", 2, routes::by_link(&lease, 2));
         let found: Vec<_> = entries.iter().map(told).collect();
         let via = |dst: &str, gateway: &str| (dst.to_owned(), Some(gateway.to_owned()));
         let expected = [

@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         ours("source-routing/again-over-leftovers", again),
         ours("source-routing/without-a-default-route", without_default),
+        ours("source-routing/on-a-cable", on_a_cable),
         both("sbr/replies-leave-by-where-they-came-in", sbr_replies),
         both("sbr/routes-move-to-tables-from-100", sbr_tables),
         ours("sbr/fixed-table", sbr_fixed_table),
@@ -236,6 +237,30 @@ fn without_default() {
         1
     );
     all_are_answered(&fabric, &container);
+}
+
+/// The subnet of a cable is behind its gateway, also in the table of its own.
+fn on_a_cable() {
+    let (fabric, host) = two_networks();
+    let [one, two] = ["one", "two"].map(|id| host.container(id));
+    for container in [&one, &two] {
+        call(OURS, container, 0, &network(0, json!({})))
+            .add()
+            .success();
+        let mut cable = network(1, json!({"sourceRouting": true, "type": "ptp"}));
+        merge(&mut cable, json!({"bridge": null, "isGateway": null}));
+        let result = call(OURS, container, 1, &cable).add().success();
+        let later = with_previous(&cable, &result);
+        call(OURS, container, 1, &later).check().success();
+    }
+    all_are_answered(&fabric, &one);
+    for (from, to) in [("10.2.0.2", "10.2.0.3"), ("fd00:2::2", "fd00:2::3")] {
+        let found = one.ip_json(&format!("route get {to} from {from}"));
+        assert_eq!(found[0]["dev"], "eth1", "{found}");
+        assert!(found[0]["gateway"].is_string(), "{found}");
+        one.tcp(&two, to)
+            .expect("the other container of the network answers");
+    }
 }
 
 /// `sbr` after an interface plugin of the same implementation.

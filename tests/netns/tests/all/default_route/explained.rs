@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use netns::{Call, Container, Namespace, Plugins};
 use serde_json::{Value, json};
 
-use super::scene::{Scene, call, network};
+use super::scene::{Scene, call, host_end, network};
 use crate::network::metric;
 use crate::subject::ours;
 
@@ -43,10 +43,7 @@ fn owner_next_and_why() {
         let result = call(OURS, &container, number, &network(number, keys))
             .add()
             .success();
-        port = result["interfaces"][1]["name"]
-            .as_str()
-            .expect("the host's end")
-            .to_owned();
+        port = host_end(&result);
     }
     let families = explain(&container, &[]);
     for (family, interface, next, why) in [
@@ -77,11 +74,11 @@ fn owner_next_and_why() {
         "gateway": "10.2.0.1", "priority": 100, "metric": metric(1), "state": "stands by"});
     assert_eq!(families[0]["routes"][1], standing_by);
 
-    let near = explain(&container, &["10.3.0.1"]);
-    assert_eq!(near[0]["interface"], "eth2");
+    let near = explain(&container, &["10.2.0.1"]);
+    assert_eq!(near[0]["interface"], "eth1");
     assert_eq!(
         near[0]["why"],
-        "10.3.0.0/24 is the most specific route there"
+        "10.2.0.0/24 is the most specific route there"
     );
     let itself = explain(&container, &["10.3.0.2"]);
     assert_eq!(itself[0]["why"], "it is the container's own address");

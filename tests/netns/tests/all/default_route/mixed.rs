@@ -66,7 +66,14 @@ struct Network<'h> {
 
 impl<'h> Network<'h> {
     fn new(kind: Kind, container: &Container<'h>, number: usize, keys: Value) -> Self {
-        let plain = network(number, json!({}));
+        let mut plain = network(number, json!({}));
+        if plain["type"] == "ptp" {
+            // The reference's waits seconds for each address of its cables.
+            merge(
+                &mut plain,
+                json!({"type": "bridge", "bridge": "br2", "isGateway": true}),
+            );
+        }
         let mut fix =
             json!({"cniVersion": "1.0.0", "name": plain["name"], "type": "default-route"});
         match kind {

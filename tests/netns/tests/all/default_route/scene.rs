@@ -10,6 +10,8 @@ use crate::network::{host_local, merge};
 
 /// What every network leads to: addresses of a place beyond the fabric.
 pub(super) const OUTSIDE: [&str; 2] = ["198.51.100.1", "2001:db8:ffff::1"];
+/// The number of the network that is a cable to the host.
+const CABLE: usize = 2;
 /// The number of the network that is a private segment across hosts.
 const SEGMENT: usize = 3;
 
@@ -81,8 +83,8 @@ fn first(subnet: &str) -> String {
     }
 }
 
-/// A network of the kind that fits its number: a macvlan on the fabric, two bridges, a VXLAN. Each
-/// offers default routes in both families.
+/// A network of the kind that fits its number: a macvlan on the fabric, a bridge, a cable to the
+/// host, a VXLAN. Each offers default routes in both families.
 pub(super) fn network(number: usize, keys: Value) -> Value {
     let [v4, v6] = subnets(number);
     let mut ipam = host_local(&[&v4, &v6]);
@@ -91,6 +93,7 @@ pub(super) fn network(number: usize, keys: Value) -> Value {
     let mut config = json!({"cniVersion": "1.0.0", "name": name, "ipam": ipam});
     let kind = match number {
         0 => json!({"type": "macvlan", "master": "eth0"}),
+        CABLE => json!({"type": "ptp"}),
         SEGMENT => json!({"type": "vxlan", "vni": 300, "underlay": "eth0",
             "peers": {"static": ["192.0.2.1", "192.0.2.11"]}}),
         _ => json!({"type": "bridge", "bridge": format!("br{number}"), "isGateway": true}),
@@ -98,6 +101,20 @@ pub(super) fn network(number: usize, keys: Value) -> Value {
     merge(&mut config, kind);
     merge(&mut config, keys);
     config
+}
+
+/// The name of a cable's end on the host, as the result of ADD has it.
+pub(super) fn host_end(result: &Value) -> String {
+    let interfaces = result["interfaces"]
+        .as_array()
+        .expect("there are interfaces");
+    let mut names = interfaces
+        .iter()
+        .filter_map(|interface| interface["name"].as_str());
+    names
+        .find(|name| name.starts_with("veth"))
+        .expect("there is a cable")
+        .to_owned()
 }
 
 /// A network's attachment to the interface with its number.

@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use netns::{Namespace, Plugins};
 use serde_json::{Value, json};
 
-use super::scene::{OUTSIDE, Scene, call, defaults, network};
+use super::scene::{OUTSIDE, Scene, call, defaults, host_end, network};
 use crate::network::{merge, with_previous};
 use crate::subject::ours;
 
@@ -98,12 +98,7 @@ fn without_carrier() {
         let result = call(OURS, &container, number, &network(number, json!({})))
             .add()
             .success();
-        ports.push(
-            result["interfaces"][1]["name"]
-                .as_str()
-                .expect("the host's end")
-                .to_owned(),
-        );
+        ports.push(host_end(&result));
     }
     for (down, expected) in [(0, 2), (1, 1)] {
         scene.host.ip(&format!("link set {} down", ports[down]));
@@ -151,7 +146,10 @@ fn made_from_the_gateway() {
         assert_eq!(scene.leaves_by(&container, ipv4), Some(1));
     }
     let mut bare = network(2, json!({"defaultRoute": true}));
-    merge(&mut bare, json!({"ipam": null}));
+    merge(
+        &mut bare,
+        json!({"ipam": null, "type": "bridge", "bridge": "br9"}),
+    );
     let error = call(OURS, &container, 2, &bare).add().failure();
     assert!(
         error["msg"]
