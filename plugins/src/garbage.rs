@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use cni::{Call, Failure, Request};
-use kernel::Netlink;
+use kernel::{Netlink, nft};
 
 use crate::Result;
 use crate::attachment::{Identity, MARK};
@@ -84,14 +84,12 @@ impl Stale {
             && !self.valid_containers.iter().any(of_valid)
     }
 
-    /// Whether the network has no valid attachment at all.
-    pub(crate) fn is_everything(&self) -> bool {
-        self.valid.is_empty() && self.valid_containers.is_empty()
-    }
-
-    /// The network's name.
-    pub(crate) fn network(&self) -> &str {
-        &self.network
+    /// Stops masquerading for a network that has no valid attachment at all.
+    pub(crate) fn stop_masquerading(&self) -> Result<()> {
+        match self.valid.is_empty() && self.valid_containers.is_empty() {
+            true => Ok(nft::forget_network(&self.network)?),
+            false => Ok(()),
+        }
     }
 
     /// Removes their links on the host.

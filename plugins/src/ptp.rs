@@ -39,7 +39,10 @@ impl Plugin for Ptp {
     }
 
     fn gc(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
-        garbage::collect(call, garbage::Stale::remove_links)
+        garbage::collect(call, |stale| {
+            stale.remove_links()?;
+            stale.stop_masquerading()
+        })
     }
 
     fn status(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {

@@ -240,14 +240,11 @@ fn forget_neighbours(request: &Request, bridge: Option<u32>) -> Result<()> {
     Ok(host.apply(&forget.collect::<Vec<_>>())?)
 }
 
-/// GC of what is on the host. A network without any containers needs no masquerading.
+/// GC of what is on the host.
 fn collect(stale: &garbage::Stale) -> Result<()> {
     stale.remove_links()?;
     spoof::collect(stale)?;
-    match stale.is_everything() {
-        true => Ok(nft::forget_network(stale.network())?),
-        false => Ok(()),
-    }
+    stale.stop_masquerading()
 }
 
 /// ADD can be served unless something else has the bridge's name, or the bridge is not

@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "garbage/an-empty-list-removes-all-of-the-network",
             empty_list,
         ),
+        ours("garbage/many-go-at-once", many_at_once),
         ours("garbage/other-networks-and-others-links-stay", others_stay),
         ours("garbage/a-list-without-interface-names", without_names),
         ours("garbage/bad-list-is-an-error", bad_list),
@@ -163,6 +164,43 @@ fn empty_list() {
     // The containers are there still, and can be attached again.
     add(&config, &containers[7], "eth0");
     containers[7].ping("10.1.2.1");
+}
+
+/// More than one message to the packet filter takes, all guarded.
+fn many_at_once() {
+    const CONTAINERS: usize = 6;
+    const INTERFACES: usize = 30;
+    let host = Host::new("host");
+    let before = look(&host);
+    let mut config = network("n");
+    config["macspoofchk"] = json!(true);
+    let containers: Vec<_> = (0..CONTAINERS)
+        .map(|n| host.container(&format!("c{n}")))
+        .collect();
+    std::thread::scope(|scope| {
+        for container in &containers {
+            scope.spawn(|| {
+                for n in 0..INTERFACES {
+                    add(&config, container, &format!("net{n}"));
+                }
+            });
+        }
+    });
+    assert_eq!(marks(&host).len(), CONTAINERS * INTERFACES);
+    containers[0].ping("10.1.2.1");
+    let guards = || {
+        let seen = look(&host);
+        let of_ports = |key: &&str| key.starts_with("nft element bridge") && key.contains("ports");
+        seen.keys().filter(of_ports).count()
+    };
+    assert_eq!(guards(), CONTAINERS * INTERFACES);
+    gc(&host, &config, &json!([attachment("c3", "net7")]))
+        .execute()
+        .success();
+    assert_eq!(marks(&host), ["slash24 n c3 net7"]);
+    assert_eq!(guards(), 1);
+    gc(&host, &config, &json!([])).execute().success();
+    only_the_network_remains(&before, &look(&host));
 }
 
 fn others_stay() {
