@@ -12,6 +12,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -148,6 +149,17 @@ impl Cache {
             container.is_none_or(of).then_some(cached)
         };
         Ok(names.iter().filter_map(read).collect())
+    }
+
+    /// When an attachment was noted last; none when it is not.
+    pub fn noted(&self, cached: &Cached) -> Option<SystemTime> {
+        let parameters = &cached.parameters;
+        let file = self.file(
+            &cached.network,
+            &parameters.container_id,
+            &parameters.ifname,
+        );
+        fs::metadata(file).and_then(|file| file.modified()).ok()
     }
 
     /// Keeps what is known of an attachment, in one piece: readers see the file

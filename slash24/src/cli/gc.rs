@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use cni::runtime::Network;
+use cni::runtime::{Network, Parameters};
 use ipam::config::Storage;
 use ipam::listing::{self, Holding};
 
@@ -106,19 +106,40 @@ fn valid(args: &Args, file: PathBuf) -> Result<Freed, Error> {
             });
         }
     }
-    let valid = Valid::read(&file)?;
+    let mut valid = Valid::read(&file)?;
     let runtime = args.runtime.runtime()?;
     let stores = configured(stores(&networks, None)?);
     let before = holdings(&stores);
-    let all = before.iter().flatten();
-    let valid = valid.with_younger(all)?;
+    let cached = runtime.cache.attachments(None)?;
+    let holders = before
+        .iter()
+        .flatten()
+        .map(|held| held.lease.container.as_str());
+    let noted = cached
+        .iter()
+        .map(|one| one.parameters.container_id.as_str());
+    valid.check_whole(holders.chain(noted))?;
+    for Holding { lease, since, .. } in before.iter().flatten() {
+        let ifname = lease.ifname.as_deref().unwrap_or_default();
+        valid.add_if_younger(&lease.container, ifname, *since);
+    }
+    for one in &cached {
+        let Parameters {
+            container_id,
+            ifname,
+            ..
+        } = &one.parameters;
+        if let Some(since) = runtime.cache.noted(one) {
+            valid.add_if_younger(container_id, ifname, since);
+        }
+    }
     let mut freed = Freed::default();
     for configured in &networks.found {
         if configured.network.disable_gc {
             told_to_leave(&configured.network);
             continue;
         }
-        let errors = collect::network(&runtime, configured, &valid);
+        let errors = collect::network(&runtime, configured, valid.attachments());
         errors
             .into_iter()
             .for_each(|error| freed.add_failure(error));

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use cni::{ValidAttachment, name};
-use ipam::listing::Holding;
 use serde_json::Value;
 
 use super::gc::made;
@@ -53,40 +52,41 @@ impl Valid {
         Ok(Valid { attachments, made })
     }
 
-    /// The list with the leases that were made after it: it cannot know of them.
+    /// Looks for ids that seem to be the beginning of a container's.
     ///
     /// # Errors
-    /// An id that seems to be the beginning of a container's: all of its leases
-    /// would be freed.
-    pub(super) fn with_younger<'a>(
-        self,
-        holdings: impl Iterator<Item = &'a Holding> + Clone,
-    ) -> Result<Vec<ValidAttachment>, Error> {
-        let Valid {
-            mut attachments,
-            made,
-        } = self;
-        for valid in &attachments {
+    /// There is one: all that this container has would be freed.
+    pub(super) fn check_whole<'a>(
+        &self,
+        containers: impl Iterator<Item = &'a str> + Clone,
+    ) -> Result<(), Error> {
+        for valid in &self.attachments {
             let id = &valid.container_id;
             let hex = id.len() >= ABBREVIATED && id.bytes().all(|b| b.is_ascii_hexdigit());
-            let longer = |held: &&Holding| {
-                let container = &held.lease.container;
-                container.len() > id.len() && container.starts_with(id.as_str())
-            };
-            if let Some(held) = holdings.clone().find(longer).filter(|_| hex) {
+            let is_longer = |other: &&str| other.len() > id.len() && other.starts_with(id.as_str());
+            if let Some(container) = containers.clone().find(is_longer).filter(|_| hex) {
                 return Err(Error::Abbreviated {
                     id: id.clone(),
-                    container: held.lease.container.clone(),
+                    container: container.to_owned(),
                 });
             }
         }
-        let is_younger = |held: &&Holding| held.since + TICK >= made;
-        let younger = holdings.filter(|held| is_younger(held) && !held.lease.is_empty());
-        attachments.extend(younger.map(|held| ValidAttachment {
-            container_id: held.lease.container.clone(),
-            ifname: held.lease.ifname.clone().unwrap_or_default(),
-        }));
-        Ok(attachments)
+        Ok(())
+    }
+
+    /// Adds an attachment that was made after the list, which cannot know of it.
+    pub(super) fn add_if_younger(&mut self, container: &str, ifname: &str, since: SystemTime) {
+        if since + TICK >= self.made && !container.is_empty() {
+            self.attachments.push(ValidAttachment {
+                container_id: container.to_owned(),
+                ifname: ifname.to_owned(),
+            });
+        }
+    }
+
+    /// The attachments.
+    pub(super) fn attachments(&self) -> &[ValidAttachment] {
+        &self.attachments
     }
 }
 

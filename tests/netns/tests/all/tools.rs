@@ -24,6 +24,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             hidden_processes,
         ),
         ours("tools/gc-for-configurations-without-gc", gc_of_old_versions),
+        ours(
+            "tools/gc-leaves-what-is-younger-than-its-list",
+            younger_than_the_list,
+        ),
         ours("tools/an-address-leads-to-its-container", where_is),
         ours("tools/leases-are-released", release),
     ]
@@ -261,16 +265,7 @@ fn hidden_processes() {
 fn gc_of_old_versions() {
     let host = Host::new("host");
     let before = Snapshot::of(&host, &["/var/lib/cni"]);
-    // A list that was made a second after everything else.
-    let list = |content: &str| {
-        host.write("/run/valid", content);
-        let soon = SystemTime::now() + Duration::from_secs(1);
-        host.run(|| {
-            let file = File::options().append(true).open("/run/valid");
-            file.and_then(|file| file.set_modified(soon))
-                .expect("the file was just made");
-        });
-    };
+    let list = |content: &str| later_list(&host, content);
     for version in ["0.2.0", "0.3.1", "1.0.0", "1.1.0"] {
         let config = bridge(Family::V4, json!({"cniVersion": version}));
         offer(&host, &config);
@@ -310,6 +305,55 @@ fn gc_of_old_versions() {
     let after =
         Snapshot::of(&host, &["/var/lib/cni"]).without(|key| key.contains("/var/lib/cni/results"));
     only_the_network_remains(&before, &after);
+}
+
+/// A list of attachments that was made a second after everything else.
+fn later_list(host: &Host, content: &str) {
+    host.write("/run/valid", content);
+    let soon = SystemTime::now() + Duration::from_secs(1);
+    host.run(|| {
+        let file = File::options().append(true).open("/run/valid");
+        file.and_then(|file| file.set_modified(soon))
+            .expect("the file was just made");
+    });
+}
+
+/// A list cannot know of what was attached after it was made, be there a lease to tell or not.
+fn younger_than_the_list() {
+    let host = Host::new("host");
+    let mut config = bridge(Family::V4, json!({"isGateway": false}));
+    config["ipam"] = json!({"type": "static", "addresses": [{"address": "10.1.2.9/24"}]});
+    offer(&host, &config);
+    host.write("/run/valid", "[]");
+    let container = host.container("c");
+    host.write(
+        "/run/task.json",
+        r#"{"name": "web", "container": {"network": [{"name": "n"}]}}"#,
+    );
+    let plugins = host.plugin_dir(Plugins::Slash24).display().to_string();
+    let directories = ["--plugin-dir", &plugins];
+    let netns = container.netns().display().to_string();
+    let attach = ["attach", "--netns", &netns, "--id", "c", "/run/task.json"];
+    let attached = slash24(&host, &[&attach[..], &directories].concat());
+    assert_eq!(attached.code, Some(0), "{attached:#?}");
+    let gc = || {
+        slash24(
+            &host,
+            &[&["gc", "--valid", "/run/valid"][..], &directories].concat(),
+        )
+    };
+    assert_eq!(gc().code, Some(0));
+    assert_eq!(
+        container.addresses("eth0"),
+        ["10.1.2.9/24"],
+        "it is younger"
+    );
+    later_list(&host, "[]");
+    assert_eq!(gc().code, Some(0));
+    assert!(
+        container.link("eth0").is_none(),
+        "the list knows that it is not"
+    );
 }
 
 fn where_is() {
