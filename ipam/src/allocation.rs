@@ -168,7 +168,7 @@ impl<'a> Allocation<'a> {
                 return Ok(None);
             };
             let taken = self.leases.look(address)?;
-            if taken == Taken::Yes || local::is_own(address)? {
+            if taken == Taken::Yes || self.pass_own(searched, address)? {
                 continue;
             }
             if self.leases.take(address, self.owner, taken)? {
@@ -192,11 +192,25 @@ impl<'a> Allocation<'a> {
                 return Ok(None);
             };
             let skipped = searched.skips.end_of(crate::family::number(address));
-            if skipped.is_none() && !local::is_own(address)? && self.reserve(set, address)? {
+            let given = skipped.is_none() && !self.pass_own(searched, address)?;
+            if given && self.reserve(set, address)? {
                 return Ok(Some(Candidate { address, range }));
             }
             self.leases.in_index(|index| index.unrest(address))?;
         }
+    }
+
+    /// Whether an address is the host's own; then the search comes back to it before it
+    /// says that nothing is left, as the host may have given it up.
+    fn pass_own(&mut self, searched: Searched<'_>, address: IpAddr) -> Result<bool, Error> {
+        let own = local::is_own(address)?;
+        if own {
+            self.leases.in_index(|index| {
+                index.progress(searched)?.forgotten += 1;
+                Ok(())
+            })?;
+        }
+        Ok(own)
     }
 
     /// Of all ranges of a set the address that was released first.

@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ours("leases/every-way-of-asking", every_way_of_asking),
         ours("leases/shared-is-told-to-who-follows", told_to_who_follows),
         ours("leases/the-hosts-own-are-never-given", the_hosts_own),
+        ours("leases/what-the-host-gave-up-is-given", given_up),
         ours("leases/without-a-loopback", without_loopback),
         ours("leases/full-disk", full_disk),
         ours("leases/read-only", read_only),
@@ -197,6 +198,27 @@ fn the_hosts_own() {
             "{said}"
         );
     }
+}
+
+/// An address that was passed as the host's is not lost for good.
+fn given_up() {
+    let host = Host::new("host");
+    host.ip(
+        "link add v0 type veth peer name v1\nlink set v1 up\nlink set v0 up\n\
+         address add 10.1.2.3/32 dev v0",
+    );
+    let mut config = bridge(Family::V4, json!({}));
+    config["ipam"]["ranges"] = json!([[{"subnet": "10.1.2.0/29"}]]);
+    let containers = ["c1", "c2", "c3", "c4", "c5"].map(|id| host.container(id));
+    for container in &containers[..4] {
+        call(container, &config).add().success();
+    }
+    for _ in 0..2 {
+        assert_eq!(call(&containers[4], &config).add().failure()["code"], 100);
+    }
+    host.ip("address del 10.1.2.3/32 dev v0");
+    let result = call(&containers[4], &config).add().success();
+    assert_eq!(address(&result), "10.1.2.3/29");
 }
 
 /// Where no interface ever had an address, not even the loopback, the kernel has no list of its own
