@@ -31,6 +31,7 @@ mod routes;
 mod routing;
 mod sbr;
 mod source_routing;
+mod spoof;
 mod tap;
 mod undo;
 mod vlan;

@@ -5,11 +5,11 @@ use cni::{Attachment, Request};
 use kernel::{Link, Netlink};
 
 use super::keys::Keys;
-use super::{device, port, spoof};
+use super::{device, port};
 use crate::attachment::Identity;
 use crate::check::{self, State, differs, same};
 use crate::container::Inside;
-use crate::{Result, forwarding};
+use crate::{Result, forwarding, spoof};
 
 pub(super) fn attachment(request: &Request) -> Result<()> {
     let keys = Keys::read(&request.config)?;
@@ -42,7 +42,9 @@ pub(super) fn attachment(request: &Request) -> Result<()> {
     let link = check::container(&mut inside, &result, &interface, "veth", state)?;
     match is_own {
         true => {
-            spoof::check(&keys, &identity, link.mac)?;
+            if keys.macspoofchk {
+                spoof::check(&identity, link.mac)?;
+            }
             check_rules(request, &keys, &result)
         }
         // The reference made it, with rules of its own.

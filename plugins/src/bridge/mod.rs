@@ -10,7 +10,6 @@ mod device;
 mod gateway;
 mod keys;
 mod port;
-mod spoof;
 mod vlan;
 
 use cni::{Attachment, Call, Failure, Interface, Plugin, Request};
@@ -20,7 +19,7 @@ use kernel::{Link, Mac, Netlink, VethPair, nft};
 use crate::attachment::{Identity, requested_mac};
 use crate::container::Inside;
 use crate::undo::Undo;
-use crate::{Error, Result, cable, forwarding, garbage, lease};
+use crate::{Error, Result, cable, forwarding, garbage, lease, spoof};
 pub(crate) use device::wait_for_port;
 use keys::Keys;
 
@@ -87,7 +86,9 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     };
     cable::lay(&mut host, &pair, &identity, &mut undo)?;
     port::plug_in(&mut host, &keys, &bridge, &identity)?;
-    spoof::guard(&keys, &identity, mac, &mut undo)?;
+    if keys.macspoofchk {
+        spoof::guard(&identity, mac, &mut undo)?;
+    }
     let mut plan = match ready {
         Some(plan) => plan,
         None => {
@@ -207,7 +208,8 @@ fn interface(name: &str, mac: Option<Mac>, mtu: Option<u32>) -> Interface {
 }
 
 fn remove(request: &Request) -> Result<()> {
-    let guards = spoof::release(request, &Identity::of(request))?;
+    let is_asked_for = || Keys::read(&request.config).is_ok_and(|keys| keys.macspoofchk);
+    let guards = spoof::release(&Identity::of(request), is_asked_for)?;
     let port = cable::remove(request, guards)?;
     forget_neighbours(request, port.and_then(|port| port.controller))
 }

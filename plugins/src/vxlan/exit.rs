@@ -66,7 +66,11 @@ pub(super) fn open(host: &mut Netlink, router: &mut Router, vni: u32, network: &
     ])?;
     sysctl::set(&format!("net/ipv6/conf/{name}/accept_ra"), "0")?;
     in_router(router, vni, host_mac)?;
-    on_host(host, vni, network, router_mac)
+    on_host(host, vni, network, router_mac)?;
+    // A kernel that is asked about a link sends by it from then on; otherwise it does so
+    // when a work queue has noticed that the cable has a signal.
+    expect(&mut router.netlink, UPLINK)?;
+    expect(host, &name).map(drop)
 }
 
 fn in_router(router: &mut Router, vni: u32, host_mac: Mac) -> Result<()> {

@@ -30,7 +30,7 @@ use kernel::{Link, Mac, Netlink, PortFlags, VethPair};
 use crate::attachment::{Identity, requested_mac};
 use crate::container::Inside;
 use crate::undo::Undo;
-use crate::{Error, Result, bridge, cable, check, garbage, gateway, lease, routes};
+use crate::{Error, Result, bridge, cable, check, garbage, gateway, lease, routes, spoof};
 use blueprint::Blueprint;
 use desired::Knowledge;
 pub use fault::Fault;
@@ -53,7 +53,10 @@ impl Plugin for Vxlan {
     }
 
     fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
-        cable::remove(call.request, None)?;
+        let config = &call.request.config;
+        let is_asked_for = || Keys::read(config).is_ok_and(|keys| keys.macspoofchk);
+        let guards = spoof::release(&Identity::of(call.request), is_asked_for)?;
+        cable::remove(call.request, guards)?;
         daemon::untell(call.request)?;
         if let Some((vni, keep)) = Keys::vni(&call.request.config)
             && !keep
@@ -71,6 +74,7 @@ impl Plugin for Vxlan {
     fn gc(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
         garbage::collect(call, |stale| {
             stale.remove_links()?;
+            spoof::collect(stale)?;
             match Keys::vni(&call.request.config) {
                 Some((vni, false)) => segment::leave(vni, &call.request.config.name),
                 _ => Ok(()),
@@ -117,6 +121,9 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     };
     cable::lay(&mut host, &pair, &identity, &mut undo)?;
     plug_in(&mut host, &keys, &segment, &identity)?;
+    if keys.macspoofchk {
+        spoof::guard(&identity, mac, &mut undo)?;
+    }
     // The container holds the network's devices from here on.
     drop(entered);
     let mut layer3 = match early {
@@ -238,7 +245,28 @@ fn check_links(request: &Request) -> Result<()> {
         let expected = format!("a port of {name}");
         return Err(check::differs(&what, &expected, "not one"));
     }
-    check::container(&mut inside, &result, &interface, "veth", check::State::Up).map(drop)
+    let flags =
+        |flags: PortFlags| format!("hairpin {}, isolated {}", flags.hairpin, flags.isolated);
+    check::same(
+        &format!("flags of port {}", port.name),
+        &flags(keys.port_flags()),
+        &flags(port.port),
+    )?;
+    let mut told = result.clone();
+    let duties = duties_of(&keys, config, &mut told)?;
+    if !router::serves(&mut host, keys.vni, &duties)? {
+        let what = format!("gateway of {name}");
+        return Err(check::differs(
+            &what,
+            &duties.to_string(),
+            "another or none",
+        ));
+    }
+    let link = check::container(&mut inside, &result, &interface, "veth", check::State::Up)?;
+    match keys.macspoofchk {
+        true => spoof::check(&identity, link.mac),
+        false => Ok(()),
+    }
 }
 
 /// ADD can be served: the underlay is there and up, this host is among its peers,

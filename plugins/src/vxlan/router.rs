@@ -8,6 +8,8 @@
 //! The namespace is bound to a path, as runtimes do it for containers, and lives for
 //! as long as the network does.
 
+use std::fmt;
+
 use ipnetwork::IpNetwork;
 use kernel::{Link, Neighbour, Netlink, Netns, VethPair, sysctl};
 
@@ -153,6 +155,12 @@ impl Duties {
     }
 }
 
+impl fmt::Display for Duties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words().join(", "))
+    }
+}
+
 fn has_word(mark: &str, word: &str) -> bool {
     mark.split(' ').any(|known| known == word)
 }
@@ -199,6 +207,8 @@ pub(super) fn serve(
     }
     operations.push(kernel::set_up_as(port.index, &mark));
     host.apply(&operations)?;
+    // As both ends of a cable to a container: asked about, they send at once.
+    expect(&mut router.netlink, GATEWAY)?;
     wait_for_port(host, &port.name).map(drop)
 }
 

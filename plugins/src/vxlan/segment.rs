@@ -221,10 +221,13 @@ pub(super) fn leave(vni: u32, network: &str) -> Result<()> {
     let Some(bridge) = host.link(&names::bridge(vni))? else {
         return Ok(());
     };
-    let is_own = bridge.kind == "bridge" && bridge.alias == names::mark(network);
-    if !is_own || !has_no_containers(&mut host, &bridge, vni)? {
+    // One without a mark is what somebody has left who was killed.
+    let is_own = bridge.alias.is_empty() || bridge.alias == names::mark(network);
+    if bridge.kind != "bridge" || !is_own || !has_no_containers(&mut host, &bridge, vni)? {
         return Ok(());
     }
+    // From here on it is not complete, whoever comes after a kill.
+    host.apply(&[kernel::set_alias(bridge.index, "")])?;
     if let Some(device) = host.link(&names::device(vni))? {
         kernel::remove_link(device.index, None, None)?;
     }

@@ -1,6 +1,7 @@
 //! Devices come with the first container and go with the last.
 
 use std::thread;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use netns::{Call, Container, Namespace, Plugins, trial};
@@ -15,8 +16,10 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("vxlan/lifecycle/kept", kept),
         trial("vxlan/lifecycle/coming-and-going", coming_and_going),
         trial("vxlan/lifecycle/leftovers-of-a-kill", leftovers),
+        trial("vxlan/lifecycle/killed-on-the-way", killed),
         trial("vxlan/lifecycle/check", check),
         trial("vxlan/lifecycle/garbage", garbage),
+        trial("vxlan/lifecycle/ports", ports),
         trial("vxlan/lifecycle/from-bridge-to-vxlan", from_bridge),
     ]
 }
@@ -216,4 +219,89 @@ fn from_bridge() {
     older.ping("10.9.0.1");
     del(&older, &results[1]);
     new.ping("10.9.2.2");
+}
+
+/// Calls that are killed at some moment: the next ADD and DEL find whatever is left.
+fn killed() {
+    let fleet = Fleet::new(1);
+    let host = &fleet.hosts[0];
+    // It routes already, as hosts with containers do.
+    host.set_sysctl("net/ipv4/ip_forward", "1");
+    host.set_sysctl("net/ipv6/conf/all/forwarding", "1");
+    let before = look(host);
+    let keys = json!({"isDefaultGateway": true, "ipMasq": true, "stormLimit": 100});
+    let red = tenant("red", 100, 1, keys);
+    let container = host.container("one");
+    let call = |verb| {
+        let call = Call::new(host, Plugins::Slash24, &red).attach(&container, "eth0");
+        call.env("CNI_COMMAND", verb)
+    };
+    for round in 0..40_u64 {
+        for verb in ["ADD", "DEL"] {
+            let mut child = call(verb).start();
+            thread::sleep(Duration::from_micros(round * round * 60));
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if round % 4 == 0 {
+            add(&red, &container);
+            container.wait_until("the gateway answers", || container.reaches("10.9.0.1"));
+            let device = host.link("vx100").expect("the network is whole");
+            assert_eq!(device["master"], "vxbr100");
+            del(&red, &container);
+        }
+    }
+    add(&red, &container);
+    del(&red, &container);
+    let after = look(host).without(|key| key.starts_with("nft ") && key.contains(" slash24"));
+    before.assert_same(&after, "but for the masquerading, which is the network's");
+}
+
+/// What a port may do: nothing with another hardware address, nothing with one that is isolated as
+/// well; and CHECK sees what was changed.
+fn ports() {
+    let fleet = Fleet::new(1);
+    let host = &fleet.hosts[0];
+    let red = tenant(
+        "red",
+        100,
+        1,
+        json!({"macspoofchk": true, "isolated": true, "gateway": "anycast"}),
+    );
+    let one = host.container("one");
+    let result = add(&red, &one);
+    let two = attach(host, &red, "two");
+    one.ping("10.9.0.1");
+    assert!(!one.reaches("10.9.1.3"), "both are isolated");
+    let check = || {
+        Call::new(host, Plugins::Slash24, &with_previous(&red, &result))
+            .attach(&one, "eth0")
+            .check()
+    };
+    check().success();
+    let port = result["interfaces"][1]["name"].as_str().unwrap();
+    host.ip(&format!("link set {port} type bridge_slave isolated off"));
+    let error = check().failure();
+    assert!(
+        error["msg"].as_str().unwrap().contains("isolated true"),
+        "{error}"
+    );
+    host.ip(&format!("link set {port} type bridge_slave isolated on"));
+    host.ip("link set vxgw100 alias nobody");
+    let error = check().failure();
+    assert!(
+        error["msg"]
+            .as_str()
+            .unwrap()
+            .contains("gateway of vxbr100"),
+        "{error}"
+    );
+
+    one.ip("link set eth0 address 02:00:00:00:00:01");
+    assert!(!one.reaches("10.9.0.1"), "its address is another's");
+    two.ping("10.9.0.1");
+    del(&red, &one);
+    del(&red, &two);
+    let filter = host.ask("nft", "-j list ruleset").to_string();
+    assert!(!filter.contains(port), "{filter}");
 }

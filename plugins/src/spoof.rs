@@ -1,10 +1,8 @@
 //! `macspoofchk`: frames from the container with a hardware address that is not its
 //! own are dropped where they enter the bridge.
 
-use cni::Request;
 use kernel::{Mac, nft};
 
-use super::keys::Keys;
 use crate::Result;
 use crate::attachment::Identity;
 use crate::check::differs;
@@ -12,10 +10,7 @@ use crate::garbage::Stale;
 use crate::undo::Undo;
 
 /// Guards the port, before the container can send anything.
-pub(super) fn guard(keys: &Keys, identity: &Identity, mac: Mac, undo: &mut Undo<'_>) -> Result<()> {
-    if !keys.macspoofchk {
-        return Ok(());
-    }
+pub(crate) fn guard(identity: &Identity, mac: Mac, undo: &mut Undo<'_>) -> Result<()> {
     let guard = nft::Guard {
         port: identity.host_link.clone(),
         mac,
@@ -27,23 +22,23 @@ pub(super) fn guard(keys: &Keys, identity: &Identity, mac: Mac, undo: &mut Undo<
 }
 
 /// What DEL has to take away, also when the configuration has been changed since.
-pub(super) fn release(request: &Request, identity: &Identity) -> Result<Option<nft::Release>> {
+/// `is_asked_for` says whether the present one has guards.
+pub(crate) fn release(
+    identity: &Identity,
+    is_asked_for: impl FnOnce() -> bool,
+) -> Result<Option<nft::Release>> {
     let found = match nft::guard_of(&identity.host_link) {
         Ok(found) => found,
         // A kernel without nftables has never guarded anything.
-        Err(_) if !is_asked_for(request) => None,
+        Err(_) if !is_asked_for() => None,
         Err(error) => return Err(error.into()),
     };
     let release = found.map(|guard| nft::Release::of(vec![guard]));
     Ok(release.transpose()?)
 }
 
-fn is_asked_for(request: &Request) -> bool {
-    Keys::read(&request.config).is_ok_and(|keys| keys.macspoofchk)
-}
-
 /// Takes the guards of attachments away that are no longer valid.
-pub(super) fn collect(stale: &Stale) -> Result<()> {
+pub(crate) fn collect(stale: &Stale) -> Result<()> {
     let mut guards = nft::all_guards()?;
     guards.retain(|guard| stale.has_port(&guard.port, &guard.mark));
     match guards.is_empty() {
@@ -52,8 +47,9 @@ pub(super) fn collect(stale: &Stale) -> Result<()> {
     }
 }
 
-pub(super) fn check(keys: &Keys, identity: &Identity, mac: Option<Mac>) -> Result<()> {
-    let Some(mac) = mac.filter(|_| keys.macspoofchk) else {
+/// Whether the port is guarded.
+pub(crate) fn check(identity: &Identity, mac: Option<Mac>) -> Result<()> {
+    let Some(mac) = mac else {
         return Ok(());
     };
     match nft::is_guarded(&identity.host_link, mac)? {
