@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use libtest_mimic::Trial;
@@ -42,6 +43,49 @@ const DATA: &str = "/var/lib/cni/networks/n";
 fn offer(host: &Host, config: &Value) {
     let name = config["name"].as_str().expect("a network has a name");
     host.write(&format!("/etc/cni/net.d/{name}.conf"), &config.to_string());
+}
+
+/// A folder of the machine's own file system, which is gone when this is dropped.
+struct OnDisk(Option<PathBuf>);
+
+impl Drop for OnDisk {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.0 {
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// Has the leases of a host where they remember their namespaces. The host's own `/var/lib/cni` is
+/// a tmpfs, which has such attributes since Linux 6.6; before it they are on disk.
+fn remembering(host: &Host) -> OnDisk {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("/proc is mounted");
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|part| part.parse().unwrap_or(0));
+    let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= (6, 6) {
+        return OnDisk(None);
+    }
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("slash24-leases-{}-{number}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    fs::create_dir(&folder).expect("there is room for temporary files");
+    let guard = OnDisk(Some(folder.clone()));
+    host.run(|| {
+        let data = "/var/lib/cni/networks";
+        fs::create_dir_all(data).expect("it is the host's own");
+        mount(
+            Some(&folder),
+            data,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .unwrap_or_else(|error| panic!("cannot bind {}: {error}", folder.display()));
+    });
+    guard
 }
 
 fn add(config: &Value, container: &Container<'_>) -> BTreeSet<String> {
@@ -128,6 +172,7 @@ fn until_freed(host: &Host, expected: &BTreeSet<String>) {
 
 fn the_dead() {
     let host = Host::new("host");
+    let _disk = remembering(&host);
     show_everything(&host);
     let config = bridge(Family::Dual, json!({}));
     offer(&host, &config);
@@ -190,6 +235,7 @@ fn the_dead() {
 
 fn kept_across_boots() {
     let host = Host::new("host");
+    let _disk = remembering(&host);
     show_everything(&host);
     let mut kept = bridge(Family::V4, json!({"name": "kept"}));
     kept["ipam"]["keepAcrossReboot"] = true.into();
@@ -226,6 +272,7 @@ fn kept_across_boots() {
 /// What cannot be looked at may keep any namespace; earlier boots are over all the same.
 fn hidden_processes() {
     let host = Host::new("host");
+    let _disk = remembering(&host);
     show_everything(&host);
     let config = bridge(Family::V4, json!({}));
     offer(&host, &config);
@@ -358,6 +405,7 @@ fn younger_than_the_list() {
 
 fn where_is() {
     let host = Host::new("r50-c2-s11");
+    let _disk = remembering(&host);
     let mut config = bridge(Family::V4, json!({}));
     config["ipam"] = json!({
         "type": "host-local",
@@ -386,6 +434,7 @@ fn where_is() {
 
 fn release() {
     let host = Host::new("host");
+    let _disk = remembering(&host);
     let config = bridge(Family::Dual, json!({}));
     offer(&host, &config);
     let (one, other) = (host.container("c1"), host.container("c2"));
