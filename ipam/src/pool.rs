@@ -274,7 +274,10 @@ impl Pool {
         if !usage.iter().any(|set| is_full(set)) {
             return Ok(());
         }
-        let figures = |u: &Usage| format!("{} {}/{} used", u.range, u.used, u.total);
+        let figures = |u: &Usage| match u.range.is_shared() {
+            true => format!("{} shared", u.range),
+            false => format!("{} {}/{} used", u.range, u.used, u.total),
+        };
         let figures: Vec<String> = usage.iter().flatten().map(figures).collect();
         Err(Error::Exhausted {
             network: self.network.clone(),

@@ -303,6 +303,15 @@ fn status_tells_when_nothing_is_left() {
     assert!(message(full.clone()).contains(figures), "{full:?}");
     fs::write(network.path("10.0.0.2"), "").unwrap();
     network.run("STATUS", "").unwrap();
+    let network = Network::new(json!({"ranges": [
+        [{"subnet": "10.0.0.0/30"}], [{"subnet": "192.0.2.53/32", "shared": true}],
+    ]}));
+    network.add("c1").unwrap();
+    let full = message(network.run("STATUS", ""));
+    assert!(
+        full.ends_with("10.0.0.1-10.0.0.2 1/1 used, 192.0.2.53-192.0.2.53 shared"),
+        "{full}"
+    );
 }
 
 #[test]
