@@ -26,14 +26,6 @@ pub enum Error {
         /// What would be right.
         right: String,
     },
-    /// A key of the reference plugin that is not supported.
-    #[error("\"{key}\": {value} is not supported by this version; leave it out")]
-    Unsupported {
-        /// The key.
-        key: &'static str,
-        /// Its value.
-        value: String,
-    },
     /// Two keys that exclude each other.
     #[error("\"{0}\" and \"{1}\" exclude each other; set only one of them")]
     Exclusive(&'static str, &'static str),
@@ -189,7 +181,6 @@ impl From<Error> for Failure {
             Error::Delegate(failure) => return failure,
             Error::Kernel(error) => return kernel_failure(&error),
             Error::Vxlan(ref fault) => fault.code(),
-            Error::Unsupported { .. } => code::UNSUPPORTED_FIELD,
             Error::BadKey { .. }
             | Error::Exclusive(..)
             | Error::NoMaster(..)

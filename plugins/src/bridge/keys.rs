@@ -27,6 +27,8 @@ pub(super) struct Keys {
     preserve_default_vlan: bool,
     #[serde(skip)]
     pub(super) vlans: Vlans,
+    #[serde(skip)]
+    has_addresses: bool,
     pub(super) macspoofchk: bool,
     pub(super) enabledad: bool,
     disable_container_interface: bool,
@@ -49,6 +51,7 @@ impl Default for Keys {
             vlan_trunk: None,
             preserve_default_vlan: false,
             vlans: Vlans::default(),
+            has_addresses: false,
             macspoofchk: false,
             enabledad: false,
             disable_container_interface: false,
@@ -66,6 +69,7 @@ impl Keys {
         keys.is_gateway |= keys.is_default_gateway;
         keys.vlans = Vlans::new(keys.vlan, keys.vlan_trunk.as_deref())?;
         keys.vlans.keep_default = keys.preserve_default_vlan;
+        keys.has_addresses = config.ipam_type().is_some();
         keys.validate(config)?;
         Ok(keys)
     }
@@ -123,7 +127,8 @@ impl Keys {
     /// The interface that has the gateway addresses of a VLAN, which the bridge
     /// itself is not in.
     pub(super) fn vlan_gateway(&self) -> Option<String> {
-        let vlan = self.vlans.chosen.filter(|_| self.is_gateway);
+        let is_needed = self.is_gateway && self.has_addresses;
+        let vlan = self.vlans.chosen.filter(|_| is_needed);
         vlan.map(|vlan| vlan::gateway_name(&self.bridge, vlan))
     }
 }
@@ -154,8 +159,11 @@ mod tests {
         assert!(gateway.is_gateway);
         assert_eq!(gateway.mtu(), Some(1400));
         assert_eq!(gateway.vlan_gateway(), None);
-        let vlan = keys(json!({"VLAN": 12, "isGateway": true, "bridge": "br0"})).unwrap();
-        assert_eq!(vlan.vlan_gateway().as_deref(), Some("br0.12"));
+        let mut vlan = json!({"VLAN": 12, "isGateway": true, "bridge": "br0"});
+        assert_eq!(keys(vlan.clone()).unwrap().vlan_gateway(), None);
+        vlan["ipam"] = json!({"type": "static"});
+        let vlan = keys(vlan).unwrap().vlan_gateway();
+        assert_eq!(vlan.as_deref(), Some("br0.12"));
         for backend in ["", "iptables", "nftables"] {
             keys(json!({"ipMasqBackend": backend})).unwrap();
         }
@@ -175,7 +183,9 @@ mod tests {
         let down = json!({"disableContainerInterface": true, "ipam": {"type": "static"}});
         assert!(error(down).contains("\"disableContainerInterface\" and \"ipam\""));
         assert!(error(json!({"ipMasqBackend": "pf"})).contains("\"ipMasqBackend\": \"pf\""));
-        let long = json!({"bridge": "twelve-chars", "vlan": 100, "isGateway": true});
+        let long = json!({
+            "bridge": "twelve-chars", "vlan": 100, "isGateway": true, "ipam": {"type": "static"},
+        });
         assert!(error(long).contains("twelve-chars.100"));
     }
 }
