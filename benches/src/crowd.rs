@@ -14,6 +14,8 @@ use crate::error::Result;
 use crate::host::{self, Container, Host};
 use crate::latency::Serial;
 use crate::process::{self, Invocation};
+use crate::report::{ratio, time};
+use crate::results::samples_json;
 use crate::scenario::BRIDGE;
 use crate::statistics::{Chance, Samples};
 
@@ -157,15 +159,11 @@ pub(crate) fn print(costs: &Costs) {
         for ports in SIZES {
             print!("{:18}", format!("{verb} beside {ports}"));
             for who in &contenders {
-                let samples = costs.get(&(*who, ports, verb));
-                let both = samples.and_then(|s| Some((s.median()?, s.p95()?)));
-                let text = both.map(|(median, p95)| format!("{median:.2} / {p95:.2}"));
-                print!("{:>18}", text.unwrap_or_else(|| "-".to_owned()));
+                print!("{:>18}", time(costs.get(&(*who, ports, verb))));
             }
-            let ratio = median(costs, Contender::Reference, ports, verb)
-                .zip(median(costs, Contender::Ours, ports, verb))
-                .map(|(theirs, ours)| format!("{:.2}x", theirs / ours));
-            println!("{:>11}", ratio.unwrap_or_else(|| "-".to_owned()));
+            let theirs = median(costs, Contender::Reference, ports, verb);
+            let both = theirs.zip(median(costs, Contender::Ours, ports, verb));
+            println!("{:>11}", ratio(both.map(|(theirs, ours)| theirs / ours)));
         }
     }
     if let Some(growth) = growth(costs, Contender::Ours, "ADD") {
@@ -177,11 +175,8 @@ pub(crate) fn print(costs: &Costs) {
 /// For the file of results.
 pub(crate) fn to_json(costs: &Costs) -> Value {
     let rows = costs.iter().map(|((who, ports, verb), samples)| {
-        let row = json!({
-            "n": samples.len(), "median": samples.median(), "p95": samples.p95(),
-            "fastest": samples.fastest(),
-        });
-        (format!("{} {verb} {ports}", who.name()), row)
+        let name = format!("{} {verb} {ports}", who.name());
+        (name, samples_json(samples))
     });
     rows.collect::<Map<_, _>>().into()
 }

@@ -16,6 +16,8 @@ use crate::contender::{Contender, Programs};
 use crate::error::{Doing, Result};
 use crate::host;
 use crate::process::{self, Invocation};
+use crate::report::{ratio, time};
+use crate::results::samples_json;
 use crate::statistics::{Chance, Samples};
 
 /// The name of this part.
@@ -209,26 +211,19 @@ fn print_row(costs: &Costs, contenders: &[Contender], amid: Amid, verb: &'static
     };
     print!("{what:22}");
     for who in contenders {
-        let samples = costs.get(&(*who, amid, verb));
-        let both = samples.and_then(|s| Some((s.median()?, s.p95()?)));
-        let text = both.map(|(median, p95)| format!("{median:.2} / {p95:.2}"));
-        print!("{:>18}", text.unwrap_or_else(|| "-".to_owned()));
+        print!("{:>18}", time(costs.get(&(*who, amid, verb))));
     }
-    let ratio = median(costs, Contender::Reference, amid, verb)
-        .zip(median(costs, Contender::Ours, amid, verb))
-        .map(|(theirs, ours)| format!("{:.2}x", theirs / ours));
-    println!("{:>11}", ratio.unwrap_or_else(|| "-".to_owned()));
+    let theirs = median(costs, Contender::Reference, amid, verb);
+    let both = theirs.zip(median(costs, Contender::Ours, amid, verb));
+    println!("{:>11}", ratio(both.map(|(theirs, ours)| theirs / ours)));
 }
 
 /// For the file of results.
 pub(crate) fn to_json(costs: &Costs) -> Value {
     let rows = costs.iter().map(|((who, amid, verb), samples)| {
-        let row = json!({
-            "n": samples.len(), "median": samples.median(), "p95": samples.p95(),
-            "fastest": samples.fastest(),
-        });
         let Amid { subnet, leases } = amid;
-        (format!("{} {verb} {subnet} {leases}", who.name()), row)
+        let name = format!("{} {verb} {subnet} {leases}", who.name());
+        (name, samples_json(samples))
     });
     rows.collect::<Map<_, _>>().into()
 }

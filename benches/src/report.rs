@@ -75,7 +75,8 @@ fn initial(who: Contender) -> &'static str {
     }
 }
 
-fn time(samples: Option<&Samples>) -> String {
+/// `median / 95th percentile`.
+pub(crate) fn time(samples: Option<&Samples>) -> String {
     let both = samples.and_then(|samples| Some((samples.median()?, samples.p95()?)));
     both.map_or_else(
         || "-".to_owned(),
@@ -83,7 +84,7 @@ fn time(samples: Option<&Samples>) -> String {
     )
 }
 
-fn ratio(ratio: Option<f64>) -> String {
+pub(crate) fn ratio(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}x"))
 }
 

@@ -99,7 +99,7 @@ fn latencies_json((scenario, latencies): &(Scenario, Latencies)) -> (String, Val
     (scenario.name.to_owned(), row.into())
 }
 
-fn samples_json(samples: &Samples) -> Value {
+pub(crate) fn samples_json(samples: &Samples) -> Value {
     json!({
         "n": samples.len(), "median": samples.median(), "p95": samples.p95(),
         "fastest": samples.fastest(),

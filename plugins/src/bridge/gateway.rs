@@ -56,19 +56,11 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
-    use cni::{Config, Ip};
-    use serde_json::{Value, json};
+    use cni::Ip;
+    use serde_json::json;
 
     use super::*;
-
-    fn keys(extra: Value) -> Result<Keys> {
-        let mut config = json!({"name": "n", "type": "bridge"});
-        config
-            .as_object_mut()
-            .unwrap()
-            .extend(extra.as_object().unwrap().clone());
-        Keys::read(&Config::parse(config.to_string().as_bytes()).unwrap())
-    }
+    use crate::bridge::keys::tests::keys;
 
     fn nets(nets: &[&str]) -> Vec<IpNetwork> {
         nets.iter().map(|net| net.parse().unwrap()).collect()

@@ -134,12 +134,13 @@ impl Keys {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn keys(extra: Value) -> Result<Keys> {
+    /// Those of a configuration with `extra`.
+    pub(in crate::bridge) fn keys(extra: Value) -> Result<Keys> {
         let mut config = json!({"name": "n", "type": "bridge"});
         config
             .as_object_mut()
