@@ -7,11 +7,11 @@ LAYOUT  := $(CURDIR)/slash24/calls.ld
 STATIC  := RUSTFLAGS='-C target-feature=+crt-static -C relocation-model=static -C link-arg=-Wl,-T,$(LAYOUT)'
 SLASH24 := $(TARGET)/$(HOST)/release/slash24
 
-.PHONY: help dependencies build demo test lint unit netns vm bench deny clean
+.PHONY: help dependencies build demo test lint unit netns vm bench bench-vm deny clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 dependencies: ## install what building and testing need (Debian packages)
 	@scripts/install-dependencies
@@ -42,6 +42,11 @@ vm: dependencies build ## of the tests only those that need another kernel (make
 bench: dependencies build ## measure against the reference, netavark and the floor (BENCH=--quick)
 	$(STATIC) cargo build --release --target $(HOST) -p slash24-benches
 	$(TARGET)/$(HOST)/release/bench $(BENCH)
+
+bench-vm: dependencies build ## as bench, for links that need another kernel: ratios only
+	$(STATIC) cargo build --release --target $(HOST) -p slash24-benches
+	tests/vm/run $(TARGET)/$(HOST)/release/bench --only ipvlan-v4 --only vlan-v4 --without floor \
+		--without floor-waiting --without netavark --output /tmp/bench-vm.json $(BENCH)
 
 deny: ## licences and sources of the dependencies (builds cargo-deny if it is missing)
 	@command -v cargo-deny >/dev/null || cargo install -q --locked cargo-deny@0.20.2

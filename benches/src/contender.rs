@@ -50,7 +50,11 @@ impl Contender {
     }
 
     pub(crate) fn takes_part(self, scenario: &Scenario) -> bool {
-        self != Self::OursSingle || scenario.kinds.len() > 1
+        match self {
+            Self::Ours | Self::Reference => true,
+            Self::OursSingle => scenario.kinds.len() > 1,
+            _ => scenario.kinds.iter().all(|kind| kind.is_everybodys()),
+        }
     }
 }
 
@@ -66,7 +70,7 @@ pub(crate) struct Programs {
     pub(crate) netavark: PathBuf,
 }
 
-const NAMES: [&str; 3] = ["bridge", "macvlan", "host-local"];
+const NAMES: [&str; 6] = ["bridge", "macvlan", "ptp", "ipvlan", "vlan", "host-local"];
 
 /// Those that nobody else has.
 const OWN: [&str; 1] = ["vxlan"];
@@ -192,7 +196,7 @@ impl<'a> Site<'a> {
         fs::create_dir_all(&configurations).doing(|| configurations.display().to_string())?;
         for network in &self.networks {
             let path = configurations.join(format!("{}.conf", network.name()));
-            let text = network.cni(&self.file("leases")).to_string();
+            let text = network.cni(&self.file("leases"), 0).to_string();
             fs::write(&path, text).doing(|| path.display().to_string())?;
         }
         let name = |network: &Network| json!({ "name": network.name() });
@@ -309,7 +313,11 @@ impl<'a> Site<'a> {
                 .variable("CNI_NETNS", &container.path)
                 .variable("CNI_IFNAME", network.interface())
                 .variable("CNI_PATH", directory)
-                .stdin(network.cni(&self.file("leases")).to_string())
+                .stdin(
+                    network
+                        .cni(&self.file("leases"), container.number)
+                        .to_string(),
+                )
         };
         let mut calls: Vec<_> = self.networks.iter().map(call).collect();
         if verb == Verb::Del {

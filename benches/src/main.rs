@@ -62,6 +62,10 @@ fn run(options: &Options) -> Result<()> {
     let mut serial = Serial::default();
     let all = options.among(&Contender::ALL);
     for scenario in SCENARIOS.into_iter().filter(|s| options.wants(s.name)) {
+        if !scenario.is_usual() && options.only.is_empty() {
+            eprintln!("not measuring {}: make bench-vm does", scenario.name);
+            continue;
+        }
         eprintln!("measuring {}", scenario.name);
         let latencies = latency::measure(
             &programs,

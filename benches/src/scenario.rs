@@ -10,6 +10,22 @@ use serde_json::{Value, json};
 pub(crate) enum Kind {
     Bridge,
     Macvlan,
+    Ptp,
+    Ipvlan,
+    Vlan,
+}
+
+impl Kind {
+    /// Whether the floor and netavark make such attachments too.
+    pub(crate) fn is_everybodys(self) -> bool {
+        matches!(self, Kind::Bridge | Kind::Macvlan)
+    }
+
+    /// Whether every kernel that containers run on has the driver; otherwise it is
+    /// measured when it is asked for (`tests/vm/run` has a kernel with it).
+    pub(crate) fn is_in_every_kernel(self) -> bool {
+        !matches!(self, Kind::Ipvlan | Kind::Vlan)
+    }
 }
 
 /// A row: the same attachment for every contender.
@@ -34,7 +50,7 @@ const PLAIN: Scenario = Scenario {
 /// The scenario that the throughput is measured with.
 pub(crate) const TYPICAL: Scenario = PLAIN;
 
-pub(crate) const SCENARIOS: [Scenario; 8] = [
+pub(crate) const SCENARIOS: [Scenario; 12] = [
     PLAIN,
     Scenario {
         name: "bridge-dual",
@@ -73,6 +89,27 @@ pub(crate) const SCENARIOS: [Scenario; 8] = [
         kinds: &[Kind::Bridge, Kind::Macvlan],
         ..PLAIN
     },
+    Scenario {
+        name: "ptp-v4",
+        kinds: &[Kind::Ptp],
+        ..PLAIN
+    },
+    Scenario {
+        name: "ptp-dual",
+        kinds: &[Kind::Ptp],
+        dual: true,
+        ..PLAIN
+    },
+    Scenario {
+        name: "ipvlan-v4",
+        kinds: &[Kind::Ipvlan],
+        ..PLAIN
+    },
+    Scenario {
+        name: "vlan-v4",
+        kinds: &[Kind::Vlan],
+        ..PLAIN
+    },
 ];
 
 /// The bridge and the macvlan's master, in the host's namespace.
@@ -81,6 +118,11 @@ pub(crate) const UPLINK: &str = "uplink";
 const CNI_VERSION: &str = "1.0.0";
 
 impl Scenario {
+    /// Whether it is measured when nothing is asked for.
+    pub(crate) fn is_usual(&self) -> bool {
+        self.kinds.iter().all(|kind| kind.is_in_every_kernel())
+    }
+
     /// In the order in which a container gets them.
     pub(crate) fn networks(&self) -> Vec<Network> {
         let scenario = *self;
@@ -106,6 +148,9 @@ impl Network {
         match self.kind {
             Kind::Bridge => "bridge",
             Kind::Macvlan => "macvlan",
+            Kind::Ptp => "ptp",
+            Kind::Ipvlan => "ipvlan",
+            Kind::Vlan => "vlan",
         }
     }
 
@@ -126,6 +171,9 @@ impl Network {
         let net = match self.kind {
             Kind::Bridge => 1,
             Kind::Macvlan => 2,
+            Kind::Ptp => 3,
+            Kind::Ipvlan => 4,
+            Kind::Vlan => 5,
         };
         let v4 = Family::V4(net);
         if self.scenario.dual {
@@ -135,8 +183,9 @@ impl Network {
         }
     }
 
-    /// For a CNI plugin: the same text for ours and for the reference.
-    pub(crate) fn cni(&self, data_dir: &Path) -> Value {
+    /// For a CNI plugin: the same text for ours and for the reference. A VLAN is one
+    /// container's, so it has the container's `number`.
+    pub(crate) fn cni(&self, data_dir: &Path, number: u8) -> Value {
         let families = self.families();
         let ranges: Vec<_> = families
             .iter()
@@ -156,9 +205,17 @@ impl Network {
                 "bridge": BRIDGE, "isGateway": true, "ipMasq": self.scenario.masquerade,
                 "ipam": ipam,
             }),
-            Kind::Macvlan => json!({
-                "cniVersion": CNI_VERSION, "name": self.name(), "type": "macvlan",
+            Kind::Macvlan | Kind::Ipvlan => json!({
+                "cniVersion": CNI_VERSION, "name": self.name(), "type": self.plugin(),
                 "master": UPLINK, "ipam": ipam,
+            }),
+            Kind::Vlan => json!({
+                "cniVersion": CNI_VERSION, "name": self.name(), "type": "vlan",
+                "master": UPLINK, "vlanId": number, "ipam": ipam,
+            }),
+            Kind::Ptp => json!({
+                "cniVersion": CNI_VERSION, "name": self.name(), "type": "ptp",
+                "ipMasq": self.scenario.masquerade, "ipam": ipam,
             }),
         }
     }
@@ -173,7 +230,7 @@ impl Network {
             .collect();
         let device = match self.kind {
             Kind::Bridge => BRIDGE,
-            Kind::Macvlan => UPLINK,
+            _ => UPLINK,
         };
         json!({
             "name": self.name(), "id": format!("{:064x}", self.position + 1),
@@ -194,7 +251,7 @@ impl Network {
                 words.push(format!("link={BRIDGE}"));
                 words.push(format!("host=floor{number}"));
             }
-            Kind::Macvlan => words.push(format!("link={UPLINK}")),
+            _ => words.push(format!("link={UPLINK}")),
         }
         for family in self.families() {
             let length = family.length();
@@ -280,7 +337,7 @@ mod tests {
     fn only_the_first_network_has_the_default_route() {
         let two = SCENARIOS[7].networks();
         let routes = |network: &Network| {
-            let configuration = network.cni(Path::new("/data"));
+            let configuration = network.cni(Path::new("/data"), 2);
             configuration["ipam"]["routes"].as_array().map(Vec::len)
         };
         assert_eq!(routes(&two[0]), Some(1));

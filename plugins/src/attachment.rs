@@ -12,6 +12,8 @@ use crate::{Error, Result};
 
 /// What is written on every link that is made: this, and whose it is.
 pub(crate) const MARK: &str = "slash24";
+/// How the second names of the host's devices begin that containers have.
+pub(crate) const OTHER_NAME: &str = "s24-";
 /// `IFALIASZ - 1` (linux/if.h).
 const LONGEST_ALIAS: usize = 255;
 /// How the hardware addresses begin that follow from leases.
@@ -24,6 +26,9 @@ pub(crate) struct Identity {
     /// The name of a container's link that cannot have its own from the start: `tmp` and
     /// eleven digits.
     pub(crate) unfinished_link: String,
+    /// The name that a device of the host's has besides its own while it is the
+    /// container's: [`OTHER_NAME`] and eleven digits.
+    pub(crate) other_name: String,
     /// What is written on the links: `slash24 NETWORK CONTAINER INTERFACE`.
     pub(crate) alias: String,
     hash: u64,
@@ -42,6 +47,7 @@ impl Identity {
         let end = whole.floor_char_boundary(LONGEST_ALIAS);
         Identity {
             host_link: format!("veth{:011x}", hash >> 20),
+            other_name: format!("{OTHER_NAME}{:011x}", hash >> 20),
             unfinished_link: format!("tmp{:011x}", hash >> 20),
             alias: whole[..end].to_owned(),
             hash,

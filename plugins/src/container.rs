@@ -37,6 +37,8 @@ pub(crate) struct Inside<'a> {
     /// Whether the gateway is all that the link leads to: the addresses' subnets are
     /// beyond it.
     pub(crate) is_point_to_point: bool,
+    /// What is written on the interface instead of whose it is.
+    pub(crate) mark: Option<String>,
     routing: Routing,
     /// The rules that the attachment needs once it can be used.
     rules: Vec<Rule>,
@@ -95,6 +97,7 @@ impl<'a> Inside<'a> {
             detects_duplicates: false,
             announcement: Announcement::OnceFramesPass,
             is_point_to_point: false,
+            mark: None,
             routing,
             rules: Vec::new(),
         })
@@ -151,7 +154,8 @@ impl<'a> Inside<'a> {
         if self.announcement == Announcement::WhenUp {
             operations.push(kernel::announce_when_up(link.index));
         }
-        operations.push(kernel::bring_up(link.index, &self.identity.alias));
+        let mark = self.mark.as_ref().unwrap_or(&self.identity.alias);
+        operations.push(kernel::bring_up(link.index, mark));
         if self.is_point_to_point {
             let near = routes::by_gateways(layer3, link.index);
             let add = |route| kernel::add_route(&route).tolerate(&[kernel::Errno::EEXIST]);

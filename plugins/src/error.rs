@@ -86,6 +86,14 @@ pub enum Error {
     /// Duplicate address detection does not come to an end.
     #[error("\"enabledad\": {0} is still being looked for on the network after ten seconds")]
     NotSettled(IpNetwork),
+    /// `host-device` without a device.
+    #[error(
+        "none of \"device\", \"hwaddr\", \"kernelpath\", \"pciBusID\" and \"runtimeConfig.deviceID\" is set; set one of them"
+    )]
+    NoDeviceKey,
+    /// `host-device`: the device is not on the host.
+    #[error("{0}: there is no such interface on the host; it may be in another container")]
+    NoDevice(String),
     /// An interface that is of no use without addresses gets none.
     #[error(
         "\"ipam\" is not set, and an interface of type {0} is of no use without an address; set \"ipam.type\""
@@ -185,6 +193,8 @@ impl From<Error> for Failure {
             | Error::Exclusive(..)
             | Error::NoMaster(..)
             | Error::NoIpam(_)
+            | Error::NoDeviceKey
+            | Error::NoDevice(_)
             | Error::NoGatewayFor(_)
             | Error::NoDefaultRoute(_)
             | Error::NoDefaultRouteHere(_) => code::INVALID_CONFIG,

@@ -9,6 +9,7 @@ pub(crate) static PLUGINS: Plugins = &[
     plugins::IPVLAN,
     plugins::VLAN,
     &plugins::Ptp,
+    &plugins::HostDevice,
     plugins::DUMMY,
     plugins::TAP,
     &plugins::Vxlan,

@@ -10,10 +10,11 @@ use std::thread;
 
 use tempfile::TempDir;
 
-const PLUGINS: [&str; 13] = [
+const PLUGINS: [&str; 14] = [
     "bridge",
     "default-route",
     "dummy",
+    "host-device",
     "host-local",
     "ipvlan",
     "loopback",

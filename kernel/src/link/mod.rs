@@ -5,6 +5,7 @@
 mod batch;
 mod change;
 mod create;
+mod handover;
 mod port;
 mod vxlan;
 
@@ -20,6 +21,7 @@ pub use create::{
     Driver, IpvlanMode, Lower, MacvlanMode, NewLink, VethPair, create_bridge, create_link,
     create_veth,
 };
+pub use handover::{add_other_name, delete_other_name, hand_over};
 pub use port::{
     BridgePort, PortFlags, PortRole, PortVlan, add_port_vlans, attach_port, delete_port_vlan,
     set_port_flags, set_port_role, set_vlan_filtering,
@@ -40,6 +42,8 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
 const IFLA_GROUP: u16 = 27;
 const IFLA_AF_SPEC: u16 = 26;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
 const IFLA_INET6_CONF: u16 = 2;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
@@ -71,6 +75,8 @@ pub struct Link {
     pub index: u32,
     /// Its name.
     pub name: String,
+    /// The names that it has besides.
+    pub other_names: Vec<String>,
     /// Its driver (`bridge`, `veth`, …); empty for hardware and the loopback.
     pub kind: String,
     /// Its hardware address, if that is six bytes long.
@@ -132,6 +138,10 @@ impl Link {
                 IFLA_IFALIAS => link.alias = text(value),
                 IFLA_GROUP => link.group = u32_at(value, 0)?,
                 IFLA_LINKINFO => link.read_info(value),
+                IFLA_PROP_LIST => {
+                    let names = attributes(value).filter(|(kind, _)| *kind == IFLA_ALT_IFNAME);
+                    link.other_names = names.map(|(_, name)| text(name)).collect();
+                }
                 IFLA_AF_SPEC => link.is_without_ipv6 = is_without_ipv6(value),
                 _ => {}
             }

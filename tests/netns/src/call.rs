@@ -20,6 +20,7 @@ const NAMES: &[&str] = &[
     "ipvlan",
     "vlan",
     "ptp",
+    "host-device",
     "dummy",
     "tap",
     "vxlan",

@@ -100,6 +100,16 @@ impl Host {
         });
     }
 
+    /// Gives the host an empty directory for each that the kernel shows devices in, for
+    /// [`Host::write`] to fill.
+    pub fn replace_sys(&self) {
+        self.run(|| {
+            for directory in ["/sys/bus", "/sys/devices"] {
+                tmpfs(Path::new(directory));
+            }
+        });
+    }
+
     /// The directory in which a set of plugins is installed on this host.
     pub fn plugin_dir(&self, plugins: Plugins) -> PathBuf {
         match plugins {

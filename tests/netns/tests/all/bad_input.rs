@@ -5,7 +5,7 @@ use libtest_mimic::Trial;
 use netns::{Call, Container, Fabric, Host, Namespace, Plugins, Snapshot, trial};
 use serde_json::{Value, json};
 
-use crate::network::{Family, bridge, macvlan};
+use crate::network::{Family, bridge, macvlan, network};
 use crate::remains::is_bookkeeping;
 
 /// The container for which the call is.
@@ -27,6 +27,11 @@ impl<'c> Caller<'c> {
 
     fn bridge(&self, keys: Value) -> Call<'c> {
         self.add(&bridge(Family::V4, keys))
+    }
+
+    /// A network of another type.
+    fn of(&self, plugin: &str, keys: Value) -> Call<'c> {
+        self.add(&network(plugin, "1.0.0", Family::V4, keys))
     }
 
     fn macvlan(&self, keys: Value) -> Call<'c> {
@@ -62,6 +67,67 @@ const fn case(
 }
 
 const CASES: &[Case] = &[
+    // Plugins that give one link.
+    case("ipvlan/mode", 7, &["\"mode\"", "l4", "l3s"], |w| {
+        w.of("ipvlan", json!({"mode": "l4"}))
+    }),
+    case("ipvlan/without-ipam", 7, &["\"ipam\""], |w| {
+        w.of("ipvlan", json!({"master": "eth0", "ipam": null}))
+    }),
+    case(
+        "ipvlan/chained-after-two-interfaces",
+        7,
+        &["\"prevResult\"", "2 interfaces"],
+        |w| {
+            let before = json!({"interfaces": [{"name": "a"}, {"name": "b"}], "ips": [], "cniVersion": "1.0.0"});
+            w.of("ipvlan", json!({"prevResult": before}))
+        },
+    ),
+    case("vlan/id", 7, &["\"vlanId\"", "4095", "0 to 4094"], |w| {
+        w.of("vlan", json!({"master": "eth0", "vlanId": 4095}))
+    }),
+    case("vlan/negative-id", 7, &["\"vlanId\"", "-1"], |w| {
+        w.of("vlan", json!({"master": "eth0", "vlanId": -1}))
+    }),
+    case("vlan/without-master", 7, &["\"master\""], |w| {
+        w.of("vlan", json!({"vlanId": 5}))
+    }),
+    case(
+        "vlan/mtu-above-the-master's",
+        7,
+        &["\"mtu\"", "9000", "1500"],
+        |w| w.of("vlan", json!({"master": "eth0", "vlanId": 5, "mtu": 9000})),
+    ),
+    case("dummy/without-ipam", 7, &["\"ipam\""], |w| {
+        w.of("dummy", json!({"ipam": null}))
+    }),
+    case("tap/bridge", 7, &["\"bridge\"", "nowhere"], |w| {
+        w.of("tap", json!({"bridge": "nowhere"}))
+    }),
+    case("tap/mtu", 7, &["\"mtu\"", "-5"], |w| {
+        w.of("tap", json!({"mtu": -5}))
+    }),
+    case("ptp/backend", 7, &["\"ipMasqBackend\"", "pf"], |w| {
+        w.of("ptp", json!({"ipMasqBackend": "pf"}))
+    }),
+    case("ptp/without-ipam", 7, &["\"ipam\""], |w| {
+        w.of("ptp", json!({"ipam": null}))
+    }),
+    case("ptp/without-gateway", 7, &["10.1.2.9/24", "gateway"], |w| {
+        w.of(
+            "ptp",
+            json!({"ipam": {"type": "static", "addresses": [{"address": "10.1.2.9/24"}]}}),
+        )
+    }),
+    case(
+        "host-device/no-key",
+        7,
+        &["\"device\"", "\"hwaddr\""],
+        |w| w.of("host-device", json!({})),
+    ),
+    case("host-device/not-there", 7, &["\"device\"", "eth77"], |w| {
+        w.of("host-device", json!({"device": "eth77"}))
+    }),
     // What is not a configuration.
     case("json/empty", 6, &["JSON"], |w| w.text("")),
     case("json/truncated", 6, &["JSON"], |w| {

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use netns::{Call, Container, Fabric, Host, Namespace, Plugins, Snapshot, trial};
 use serde_json::{Value, json};
 
-use crate::network::{Family, ROUTER, bridge, macvlan, with_previous};
+use crate::network::{Family, ROUTER, bridge, macvlan, network, with_previous};
 use crate::remains::only_the_network_remains;
 use crate::subject::{both, ours};
 
@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("bridge", bridge_config as fn() -> Value),
         ("guarded-bridge", guarded_config),
         ("macvlan", macvlan_config),
+        ("ptp", ptp_config),
         ("wrapped-bridge", wrapped_config),
     ];
     let of_each = kinds.into_iter().flat_map(|(kind, config)| {
@@ -93,6 +94,10 @@ fn wrapped_config() -> Value {
 
 fn macvlan_config() -> Value {
     macvlan(Family::Dual, json!({"cniVersion": "1.1.0"}))
+}
+
+fn ptp_config() -> Value {
+    network("ptp", "1.1.0", Family::Dual, json!({"ipMasq": true}))
 }
 
 fn on_fabric() -> (Fabric, Host) {

@@ -17,16 +17,19 @@ mod delegates;
 mod doctor;
 mod examples;
 mod garbage;
+mod host_device;
 mod install;
 mod leases;
 mod leftovers;
 mod lifecycle;
+mod links;
 mod macvlan;
 mod masquerade;
 mod network;
 mod place;
 mod ports;
 mod protocol;
+mod ptp;
 mod remains;
 mod runtimes;
 mod source_routing;
@@ -56,6 +59,9 @@ fn main() {
         bridge_vlans::trials(),
         spoof::trials(),
         macvlan::trials(),
+        links::trials(),
+        ptp::trials(),
+        host_device::trials(),
         vxlan::trials(),
         leftovers::trials(),
         garbage::trials(),
