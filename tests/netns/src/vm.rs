@@ -40,6 +40,7 @@ pub(crate) fn patience(usually: Duration) -> Duration {
 struct Board {
     names: BTreeSet<String>,
     verdicts: BTreeMap<String, Result<(), String>>,
+    is_started: bool,
     /// How the machine ended.
     end: Option<String>,
 }
@@ -47,6 +48,7 @@ struct Board {
 static BOARD: Mutex<Board> = Mutex::new(Board {
     names: BTreeSet::new(),
     verdicts: BTreeMap::new(),
+    is_started: false,
     end: None,
 });
 static NEWS: Condvar = Condvar::new();
@@ -76,7 +78,11 @@ pub(crate) fn trial(name: String) -> Trial {
 
 /// Boots the machine, which runs the trials on the board, and notes what it says of them.
 fn boot() {
-    let names: Vec<_> = board().names.iter().cloned().collect();
+    let names: Vec<_> = {
+        let mut board = board();
+        board.is_started = true;
+        board.names.iter().cloned().collect()
+    };
     let end = match run_inside(&names) {
         Ok(status) => status,
         Err(error) => format!("{RUN}: {error}"),
@@ -151,5 +157,9 @@ pub fn run(arguments: &Arguments, mut trials: Vec<Trial>) -> Conclusion {
         }
         trials.sort_by_key(|trial| board.names.contains(trial.name()));
     }
-    libtest_mimic::run(arguments, trials)
+    let conclusion = libtest_mimic::run(arguments, trials);
+    // It powers itself off when it has said everything.
+    let running = |board: &mut Board| board.is_started && board.end.is_none();
+    drop(NEWS.wait_timeout_while(board(), Duration::from_secs(30), running));
+    conclusion
 }
