@@ -65,8 +65,10 @@ fn message(link: u32, mac: Mac, flags: NeighbourFlags, state: NeighbourState) ->
 
 fn remote(link: u32, remote: &Remote, is_port: bool) -> NeighbourMessage {
     let flags = match is_port && remote.mac != EVERYBODY {
-        // The bridge is to know the port that it is behind as well.
-        true => NeighbourFlags::Own | NeighbourFlags::Controller,
+        // The bridge is to know the port that it is behind as well. As an entry that
+        // somebody outside has learned it stays, but is not on the list of addresses
+        // of every port that is added later, as static ones are.
+        true => NeighbourFlags::Own | NeighbourFlags::Controller | NeighbourFlags::ExtLearned,
         false => NeighbourFlags::Own,
     };
     // A VXLAN link takes it because it is reachable, a bridge keeps it because it

@@ -74,10 +74,8 @@ pub struct PortRole {
     /// Whether the bridge answers for neighbours that it knows, and sends questions
     /// for them nowhere else (`IFLA_BRPORT_NEIGH_SUPPRESS`).
     pub answers_for_neighbours: bool,
-    /// Whether frames for somebody unknown leave by it.
-    pub floods_unknown: bool,
-    /// Whether frames to everybody and to groups leave by it.
-    pub floods_groups: bool,
+    /// Whether frames for nobody in particular, or somebody unknown, leave by it.
+    pub floods: bool,
 }
 
 /// Sets how a bridge treats a port.
@@ -85,9 +83,9 @@ pub fn set_port_role(index: u32, role: PortRole) -> Operation {
     let message = LinkBridgePort::new(index)
         .learning(role.learning)
         .neigh_suppress(role.answers_for_neighbours)
-        .flood(role.floods_unknown)
-        .mcast_flood(role.floods_groups)
-        .bcast_flood(role.floods_groups)
+        .flood(role.floods)
+        .mcast_flood(role.floods)
+        .bcast_flood(role.floods)
         .build();
     Operation::new(
         RouteNetlinkMessage::NewLink(message),

@@ -36,14 +36,9 @@ impl Knowledge {
     /// How the bridge treats the tunnel.
     pub(super) fn role(self) -> PortRole {
         PortRole {
-            // Where all is computed there is nothing to learn, and the tunnel drops what
-            // it does not know. But with one port that learns and floods a bridge has
-            // every static entry on that port's list of addresses, and moves them all
-            // when a second comes: a container more would cost what there are entries.
-            learning: self != Knowledge::Daemon,
+            learning: self == Knowledge::Learned,
             answers_for_neighbours: self != Knowledge::Learned,
-            floods_unknown: true,
-            floods_groups: self != Knowledge::Computed,
+            floods: self != Knowledge::Computed,
         }
     }
 }
@@ -217,7 +212,7 @@ mod tests {
         assert_eq!(neighbour.mac.to_string(), "0a:58:0a:00:01:02");
         assert_eq!(remote.mac, neighbour.mac);
         assert_eq!(remote.host.to_string(), "192.0.2.1");
-        assert!(!desired.knowledge.role().floods_groups);
+        assert!(!desired.knowledge.role().floods);
     }
 
     #[test]
