@@ -185,6 +185,37 @@ const CASES: &[Case] = &[
     case("type/master", 6, &["master", "0"], |w| {
         w.macvlan(json!({"master": 0}))
     }),
+    // Routing.
+    case(
+        "routing/defaultRoute",
+        7,
+        &["defaultRoute", "201", "0 to 200"],
+        |w| w.bridge(json!({"defaultRoute": {"priority": 201}})),
+    ),
+    case(
+        "routing/defaultRoute-of-a-task",
+        7,
+        &["args.cni.defaultRoute", "false"],
+        |w| {
+            let wish = json!({"cni": {"defaultRoute": true}});
+            w.macvlan(json!({"defaultRoute": false, "args": wish}))
+        },
+    ),
+    case(
+        "routing/defaultRoute-to-nowhere",
+        7,
+        &["defaultRoute", "gateway"],
+        |w| w.bridge(json!({"ipam": null, "defaultRoute": true})),
+    ),
+    case(
+        "routing/routerAdvertisements",
+        7,
+        &["routerAdvertisements", "maybe", "remetric"],
+        |w| w.macvlan(json!({"routerAdvertisements": "maybe"})),
+    ),
+    case("routing/sourceRouting", 7, &["sourceRouting", "1"], |w| {
+        w.bridge(json!({"sourceRouting": 1}))
+    }),
     // The environment.
     case("env/command", 4, &["CNI_COMMAND", "ADDD"], |w| {
         w.bridge(json!({})).env("CNI_COMMAND", "ADDD")

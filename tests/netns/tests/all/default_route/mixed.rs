@@ -42,6 +42,7 @@ pub(super) fn trials() -> Vec<Trial> {
         del_with_little_left,
     ));
     trials.extend(ours("default-route/plugin/odd-routes", odd_routes));
+    trials.extend(ours("default-route/plugin/gc-and-status", gc_and_status));
     trials
 }
 
@@ -440,4 +441,41 @@ fn odd_routes() {
         call.del().success();
         container.ip("link del x0\nlink del x1");
     }
+}
+
+/// What is not about one attachment goes to the plugin inside, with what the runtime vouches for.
+fn gc_and_status() {
+    let scene = Scene::new();
+    let container = scene.host.container("c");
+    let config = json!({"cniVersion": "1.1.0", "name": "net1", "type": "default-route",
+        "delegate": network(1, json!({}))});
+    let call = call(OURS, &container, 1, &config);
+    call.add().success();
+    let lease = || scene.host.read("/var/lib/cni/networks/net1/10.2.0.2");
+    let collect = |valid: Value| {
+        let mut config = config.clone();
+        merge(&mut config, json!({"cni.dev/valid-attachments": valid}));
+        call.clone()
+            .stdin(&config.to_string())
+            .command("GC")
+            .success();
+    };
+    collect(json!([{"containerID": "c", "ifname": "eth1"}]));
+    assert!(lease().is_some());
+    collect(json!([]));
+    assert_eq!(lease(), None);
+    call.command("STATUS").success();
+    let mut broken = config.clone();
+    broken["delegate"]["mtu"] = json!("large");
+    let error = call
+        .clone()
+        .stdin(&broken.to_string())
+        .command("STATUS")
+        .failure();
+    assert!(
+        error["msg"]
+            .as_str()
+            .is_some_and(|text| text.contains("\"mtu\"")),
+        "{error}"
+    );
 }
