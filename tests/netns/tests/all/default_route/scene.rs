@@ -52,7 +52,7 @@ impl Scene {
     /// The interface by which a connection to the outside leaves, and its answer comes. On a
     /// machine that is busy the first try may come too early or take too long.
     pub(super) fn leaves_by(&self, container: &Container<'_>, ipv4: bool) -> Option<usize> {
-        const TRIES: usize = 3;
+        const TRIES: usize = 5;
         let outside = OUTSIDE[usize::from(!ipv4)];
         let connect = || container.tcp(&self.fabric, outside).ok();
         let source = (0..TRIES).find_map(|_| connect())?;
