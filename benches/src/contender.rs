@@ -13,8 +13,9 @@ use crate::scenario::{BRIDGE, Network, Scenario};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Contender {
     Floor,
-    /// The floor again, whose DEL returns when the kernel does.
-    FloorWaiting,
+    /// The floor again, without an announcement to the neighbours, and with a DEL that
+    /// returns when the kernel does.
+    FloorPlain,
     Ours,
     /// One ADD of ours, of the first network of a scenario that has two.
     OursSingle,
@@ -31,7 +32,7 @@ pub(crate) enum Verb {
 impl Contender {
     pub(crate) const ALL: [Self; 6] = [
         Self::Floor,
-        Self::FloorWaiting,
+        Self::FloorPlain,
         Self::Ours,
         Self::OursSingle,
         Self::Reference,
@@ -41,7 +42,7 @@ impl Contender {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Floor => "floor",
-            Self::FloorWaiting => "floor-waiting",
+            Self::FloorPlain => "floor-plain",
             Self::Ours => "ours",
             Self::OursSingle => "ours-single",
             Self::Reference => "reference",
@@ -272,8 +273,10 @@ impl<'a> Site<'a> {
     /// Everything that the contender has to be asked.
     pub(crate) fn calls(&self, verb: Verb, container: &Container) -> Vec<Invocation> {
         match self.contender {
-            Contender::Floor => vec![self.floor(verb, container, "del")],
-            Contender::FloorWaiting => vec![self.floor(verb, container, "del-waiting")],
+            Contender::Floor => vec![self.floor(verb, container, ["add", "del"])],
+            Contender::FloorPlain => {
+                vec![self.floor(verb, container, ["add-silent", "del-waiting"])]
+            }
             Contender::Ours if self.networks.len() > 1 => vec![self.attach(verb, container)],
             Contender::Ours | Contender::OursSingle => {
                 self.plugins(&self.programs.ours, verb, container)
@@ -283,10 +286,10 @@ impl<'a> Site<'a> {
         }
     }
 
-    fn floor(&self, verb: Verb, container: &Container, del: &str) -> Invocation {
+    fn floor(&self, verb: Verb, container: &Container, [add, del]: [&str; 2]) -> Invocation {
         let mut call = Invocation::new(&self.programs.floor);
         call = match verb {
-            Verb::Add => call.argument("add"),
+            Verb::Add => call.argument(add),
             Verb::Del => call.argument(del),
         };
         call = call.argument(&container.path);

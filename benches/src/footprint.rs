@@ -59,7 +59,7 @@ fn peak(stderr: &str) -> Result<u64> {
 
 fn executables(programs: &Programs, contender: Contender) -> Vec<PathBuf> {
     match contender {
-        Contender::Floor | Contender::FloorWaiting => vec![programs.floor.clone()],
+        Contender::Floor | Contender::FloorPlain => vec![programs.floor.clone()],
         Contender::Ours | Contender::OursSingle => vec![programs.slash24.clone()],
         Contender::Netavark => vec![programs.netavark.clone()],
         Contender::Reference => {

@@ -18,7 +18,7 @@ usage: bench [OPTION…]        (as root)
   --quick           10 rounds: whether everything works, not how fast
   --only NAME       one part, may be repeated: a row of the table (bridge-v4, …),
                     eight-at-a-time, footprint, leases, crowd or overlay
-  --without NAME    leaves a contender out, may be repeated: floor, floor-waiting,
+  --without NAME    leaves a contender out, may be repeated: floor, floor-plain,
                     ours (with ours-single), ours-single, reference, netavark
   --output FILE     where the JSON goes, bench-results/bench.json unless told
 ";
@@ -140,7 +140,7 @@ mod tests {
         let message = |line| parse(line).unwrap_err().to_string();
         assert!(message("-n many").contains("`many`, not a number from 1 to 200"));
         assert!(message("--only bridges").contains("bridge-v4, bridge-dual"));
-        assert!(message("--without us").contains("floor, floor-waiting"));
+        assert!(message("--without us").contains("floor, floor-plain"));
         assert!(message("--only").contains("needs a value"));
         assert!(message("--fast").contains("no such option"));
     }

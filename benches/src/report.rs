@@ -1,8 +1,6 @@
 //! The table for people.
 
-use crate::contender::Contender::{
-    self, Floor, FloorWaiting, Netavark, Ours, OursSingle, Reference,
-};
+use crate::contender::Contender::{self, Floor, FloorPlain, Netavark, Ours, OursSingle, Reference};
 use crate::contender::Verb;
 use crate::goals;
 use crate::results::Results;
@@ -40,8 +38,8 @@ pub(crate) fn print(results: &Results) {
 
 fn print_latencies(results: &Results, verb: Verb) {
     let (title, columns) = match verb {
-        Verb::Add => ("ADD", vec![Floor, Ours, Reference, Netavark]),
-        Verb::Del => ("DEL", vec![Floor, Ours, FloorWaiting, Reference, Netavark]),
+        Verb::Add => ("ADD", vec![Floor, Ours, FloorPlain, Reference, Netavark]),
+        Verb::Del => ("DEL", vec![Floor, Ours, FloorPlain, Reference, Netavark]),
     };
     let ratios = [(Ours, Floor), (Reference, Ours), (Netavark, Ours)];
     print!("\n{title:NAME$}");

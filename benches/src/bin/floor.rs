@@ -2,7 +2,8 @@
 //! nothing else. No JSON, no lease, no result, no checks, no undo.
 //!
 //! ```text
-//! bench-floor add NETNS ATTACHMENT…   where an ATTACHMENT is the words
+//! bench-floor add NETNS ATTACHMENT…   tells the neighbours when it is done
+//! bench-floor add-silent NETNS ATTACHMENT…   where an ATTACHMENT is the words
 //!     kind=bridge|macvlan name=IFNAME link=BRIDGE-OR-MASTER [host=IFNAME]
 //!     address=ADDRESS/LENGTH… [gateway=ADDRESS…] [router=ADDRESS/LENGTH…]
 //! bench-floor del NETNS IFNAME…       returns when the links are announced gone
@@ -41,6 +42,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const NLMSG_ERROR: u16 = 2;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
@@ -55,6 +57,8 @@ const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_EXT_MASK: u16 = 29;
+const RTEXT_FILTER_SKIP_STATS: u32 = 8;
 const IFLA_NUM_TX_QUEUES: u16 = 31;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_INFO_KIND: u16 = 1;
@@ -62,6 +66,8 @@ const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const MACVLAN_MODE_BRIDGE: u32 = 4;
+const IFLA_INET_CONF: u16 = 1;
+const IPV4_DEVCONF_ARP_NOTIFY: u16 = 22;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const IFF_UP: u32 = 1;
@@ -89,7 +95,9 @@ fn main() -> ExitCode {
 
 fn run(words: &[String]) -> Outcome<()> {
     match words {
-        [verb, namespace, rest @ ..] if verb == "add" => add(&File::open(namespace)?, rest),
+        [verb, namespace, rest @ ..] if verb == "add" || verb == "add-silent" => {
+            add(&File::open(namespace)?, rest, verb == "add")
+        }
         [verb, namespace, links @ ..] if verb == "del" => {
             setns(File::open(namespace)?, CloneFlags::CLONE_NEWNET)?;
             delete_announced(links)
@@ -99,7 +107,9 @@ fn run(words: &[String]) -> Outcome<()> {
             links.iter().try_for_each(|link| delete_waiting(link))
         }
         [verb, link] if verb == "drop" => delete_waiting(link),
-        _ => Err("usage: bench-floor add|del|del-waiting NETNS WORD… | drop IFNAME".into()),
+        _ => Err(
+            "usage: bench-floor add|add-silent|del|del-waiting NETNS WORD… | drop IFNAME".into(),
+        ),
     }
 }
 
@@ -154,7 +164,7 @@ fn prefix(text: &str) -> Outcome<(IpAddr, u8)> {
     Ok((address.parse()?, length.parse()?))
 }
 
-fn add(namespace: &File, words: &[String]) -> Outcome<()> {
+fn add(namespace: &File, words: &[String], announced: bool) -> Outcome<()> {
     let attachments = parse(words)?;
     let host = netlink(0)?;
     for attachment in &attachments {
@@ -181,13 +191,46 @@ fn add(namespace: &File, words: &[String]) -> Outcome<()> {
         for address in &attachment.addresses {
             batch.address(index, *address);
         }
-        batch.up(index);
+        batch.up(index, announced);
         for gateway in &attachment.gateways {
             batch.default_route(index, *gateway);
         }
+        let ipv6 = attachment.gateways.iter().any(IpAddr::is_ipv6);
+        if announced && ipv6 {
+            fs::write(format!("/proc/sys/net/ipv6/conf/{name}/ndisc_notify"), "1")?;
+        }
         batch.commit(&container)?;
+        if announced {
+            announce(&host, &container, attachment, index)?;
+        }
     }
     Ok(())
+}
+
+/// Tells the neighbours where the addresses are now: whoever remembers another
+/// hardware address for them would send into the void for minutes. The kernel does
+/// so when a link is given a hardware address. A bridge lets it pass when it knows
+/// that the cable has a signal, and it finds that out when it is asked.
+fn announce(
+    host: &OwnedFd,
+    container: &OwnedFd,
+    attachment: &Attachment<'_>,
+    index: u32,
+) -> Outcome<()> {
+    if attachment.kind == "bridge" {
+        let mut question = Batch::default();
+        question.message(RTM_GETLINK, 0, &ifinfo(0, 0), |link| {
+            link.number(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+            link.text(IFLA_IFNAME, attachment.host);
+        });
+        send(host.as_raw_fd(), &question.bytes, MsgFlags::empty())?;
+        recv(host.as_raw_fd(), &mut [0; 4096], MsgFlags::empty())?;
+    }
+    let mut batch = Batch::default();
+    batch.message(RTM_SETLINK, 0, &ifinfo(index, 0), |link| {
+        link.attribute(IFLA_ADDRESS, &attachment.mac(0));
+    });
+    batch.commit(container)
 }
 
 fn create_bridge(host: &OwnedFd, attachment: &Attachment) -> Outcome<()> {
@@ -405,8 +448,18 @@ impl Batch {
         });
     }
 
-    fn up(&mut self, index: u32) {
-        self.message(RTM_SETLINK, 0, &ifinfo(index, IFF_UP), |_| ());
+    fn up(&mut self, index: u32, announcing: bool) {
+        self.message(RTM_SETLINK, 0, &ifinfo(index, IFF_UP), |link| {
+            if announcing {
+                link.nest(IFLA_AF_SPEC, |families| {
+                    families.nest(2, |inet| {
+                        inet.nest(IFLA_INET_CONF, |conf| {
+                            conf.number(IPV4_DEVCONF_ARP_NOTIFY, 1);
+                        });
+                    });
+                });
+            }
+        });
     }
 
     /// The addresses are unique by construction: IPv6 ones are used at once.
