@@ -45,7 +45,9 @@ bench: dependencies build ## measure against the reference, netavark and the flo
 
 bench-vm: dependencies build ## as bench, for links that need another kernel: ratios only
 	$(STATIC) cargo build --release --target $(HOST) -p slash24-benches
-	tests/vm/run $(TARGET)/$(HOST)/release/bench --only ipvlan-v4 --only vlan-v4 --without floor \
+	@# Loading drivers from emulated disks takes longer than the bench waits for a link.
+	tests/vm/run sh -c 'modprobe -a veth ipvlan 8021q && exec "$$@"' sh \
+		$(TARGET)/$(HOST)/release/bench --only ipvlan-v4 --only vlan-v4 --without floor \
 		--without floor-waiting --without netavark --output /tmp/bench-vm.json $(BENCH)
 
 deny: ## licences and sources of the dependencies (builds cargo-deny if it is missing)
