@@ -8,7 +8,7 @@ use crate::contender::{Contender, Programs, Site, Verb};
 use crate::error::{Doing, Error, Result};
 use crate::latency::Serial;
 use crate::process;
-use crate::scenario::SCENARIOS;
+use crate::scenario::{SCENARIOS, Scenario};
 
 /// All in KiB.
 #[derive(Debug)]
@@ -28,7 +28,8 @@ pub(crate) fn measure(
 ) -> Result<Footprints> {
     let measure = |contender: &Contender| {
         let mut memory = 0;
-        for scenario in SCENARIOS {
+        let scenarios = SCENARIOS.into_iter().filter(Scenario::is_usual);
+        for scenario in scenarios.filter(|scenario| contender.takes_part(scenario)) {
             let site = Site::new(programs, *contender, scenario, serial.resident()?)?;
             let container = serial.container()?;
             for verb in [Verb::Add, Verb::Del] {
