@@ -72,19 +72,6 @@ impl Netlink {
         })
     }
 
-    /// The number of the link called `name`, if there is one. This is far cheaper than
-    /// [`Netlink::link`]: nothing is described, and no lock is waited for.
-    ///
-    /// # Errors
-    /// [`Error::Socket`].
-    pub fn index(&self, name: &str) -> Result<Option<u32>> {
-        match rustix::net::netdevice::name_to_index(&self.socket, name) {
-            Ok(index) => Ok(Some(index)),
-            Err(rustix::io::Errno::NODEV) => Ok(None),
-            Err(error) => Err(Error::Socket(error.into())),
-        }
-    }
-
     /// Asks for all operations in one message to the kernel, which carries them
     /// out in order and goes on after a refusal: the caller undoes.
     ///

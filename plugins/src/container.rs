@@ -116,11 +116,7 @@ impl<'a> Inside<'a> {
     /// Makes sure that the interface's name is free: deletes what an earlier ADD of
     /// this attachment has left, and refuses anything else.
     pub(crate) fn make_room(&mut self, kind: &str) -> Result<()> {
-        let ifname = &self.request.ifname;
-        if self.netlink.index(ifname)?.is_none() {
-            return Ok(());
-        }
-        let Some(found) = self.netlink.link(ifname)? else {
+        let Some(found) = self.netlink.link(&self.request.ifname)? else {
             return Ok(());
         };
         // A process may be killed before it has written on the link whose it is.
