@@ -215,7 +215,8 @@ fn is_without_ipv6(families: &[u8]) -> bool {
 }
 
 impl Netlink {
-    /// The link called `name`, if there is one.
+    /// The link called `name`, if there is one. Not asked for by `SIOCGIFINDEX`, which
+    /// looks cheaper: for a name that no link has it makes the kernel execute modprobe.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Garbled`].
