@@ -20,7 +20,9 @@ build: ## the executable, static and optimised
 	$(STATIC) cargo build --release --target $(HOST) -p slash24
 	@ls -l $(SLASH24)
 
-demo: dependencies build ## two hosts, two networks, packets across, nothing left
+demo: ## two hosts, two networks, packets across, nothing left
+	@scripts/install-dependencies demo
+	@$(MAKE) --no-print-directory build
 	SLASH24_BIN=$(abspath $(SLASH24)) cargo run -q -p slash24-netns --example demo
 
 test: dependencies lint build unit netns ## everything that must hold
