@@ -3,7 +3,7 @@
 //! or not the container's namespace is still there.
 
 use cni::Request;
-use kernel::{Link, Netlink, Netns, OtherEnd, VethPair, nft};
+use kernel::{BridgePort, Link, Netlink, Netns, OtherEnd, PortFlags, VethPair, nft};
 
 use crate::attachment::Identity;
 use crate::container::Inside;
@@ -32,6 +32,29 @@ pub(crate) fn lay<'a>(
     }
     undo.push(move || remove_host_end(identity));
     Ok(())
+}
+
+/// Makes the host's end a port of a bridge.
+pub(crate) fn plug_in(
+    host: &mut Netlink,
+    bridge: &Link,
+    identity: &Identity,
+    flags: PortFlags,
+) -> Result<()> {
+    let name = &identity.host_link;
+    let port = BridgePort {
+        name,
+        bridge: bridge.index,
+        alias: &identity.alias,
+    };
+    let mut operations = vec![
+        kernel::generate_no_addresses(name),
+        kernel::attach_port(&port),
+    ];
+    if flags != PortFlags::default() {
+        operations.push(kernel::set_port_flags(name, flags));
+    }
+    Ok(host.apply(&operations)?)
 }
 
 fn remove_leftover(host: &mut Netlink, identity: &Identity) -> Result<()> {

@@ -38,6 +38,16 @@ pub(crate) fn mac(early: Option<&Attachment>, identity: &Identity) -> Mac {
     }
 }
 
+/// A link on the host, for the result.
+pub(crate) fn on_host(name: &str, mac: Option<Mac>, mtu: Option<u32>) -> Interface {
+    Interface {
+        name: name.to_owned(),
+        mac: mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        mtu,
+        ..Interface::default()
+    }
+}
+
 /// The result of ADD: the links on the host, then the container's interface,
 /// which has the addresses. The lease's routes are those that were set.
 pub(crate) fn result(

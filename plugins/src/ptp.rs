@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use cni::{Attachment, Call, Config, Failure, Interface, Ip, Plugin, Request};
+use cni::{Attachment, Call, Config, Failure, Ip, Plugin, Request};
 use ipnetwork::IpNetwork;
 use kernel::{Link, Netlink, Operation, RouteEntry, VethPair, nft, sysctl};
 use serde::Deserialize;
@@ -122,12 +122,8 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let link = inside.configure(&mut lease)?;
     inside.announce(&link)?;
     undo.keep();
-    let on_host = Interface {
-        name: identity.host_link.clone(),
-        mac: identity.host_mac().to_string(),
-        mtu: Some(link.mtu),
-        ..Interface::default()
-    };
+    let mac = Some(identity.host_mac());
+    let on_host = lease::on_host(&identity.host_link, mac, Some(link.mtu));
     Ok(lease::result(
         request,
         inside.netns(),

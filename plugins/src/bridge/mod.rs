@@ -12,9 +12,9 @@ mod keys;
 mod port;
 mod vlan;
 
-use cni::{Attachment, Call, Failure, Interface, Plugin, Request};
+use cni::{Attachment, Call, Failure, Plugin, Request};
 use ipnetwork::IpNetwork;
-use kernel::{Link, Mac, Netlink, VethPair, nft};
+use kernel::{Link, Netlink, VethPair, nft};
 
 use crate::attachment::{Identity, requested_mac};
 use crate::container::Inside;
@@ -113,8 +113,8 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     };
     undo.keep();
     let on_host = vec![
-        interface(&bridge.name, bridge.mac, None),
-        interface(
+        lease::on_host(&bridge.name, bridge.mac, None),
+        lease::on_host(
             &identity.host_link,
             Some(identity.host_mac()),
             Some(link.mtu),
@@ -122,7 +122,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     ];
     let mut result = lease::result(request, inside.netns(), on_host, &link, plan.layer3);
     // After the others, whose places the reference fixes.
-    let gateway = gateway.map(|link| interface(&link.name, link.mac, None));
+    let gateway = gateway.map(|link| lease::on_host(&link.name, link.mac, None));
     result.interfaces.extend(gateway);
     Ok(result)
 }
@@ -195,15 +195,6 @@ impl Plan {
             }
         }
         Ok(())
-    }
-}
-
-fn interface(name: &str, mac: Option<Mac>, mtu: Option<u32>) -> Interface {
-    Interface {
-        name: name.to_owned(),
-        mac: mac.map(|mac| mac.to_string()).unwrap_or_default(),
-        mtu,
-        ..Interface::default()
     }
 }
 

@@ -1,13 +1,13 @@
 //! The host's end of the cable as the bridge's port.
 
 use cni::Interface;
-use kernel::{Link, Netlink, PortFlags};
+use kernel::{Link, Netlink};
 
 use super::keys::Keys;
 use super::vlan;
-use crate::Result;
 use crate::attachment::Identity;
 use crate::check::{differs, same};
+use crate::{Result, cable};
 
 /// Makes the host's end of the cable a port. The other end is down until all is set:
 /// no frame passes by what is still missing.
@@ -17,21 +17,8 @@ pub(super) fn plug_in(
     bridge: &Link,
     identity: &Identity,
 ) -> Result<()> {
-    let name = &identity.host_link;
-    let port = kernel::BridgePort {
-        name,
-        bridge: bridge.index,
-        alias: &identity.alias,
-    };
-    let mut operations = vec![
-        kernel::generate_no_addresses(name),
-        kernel::attach_port(&port),
-    ];
-    if keys.port_flags() != PortFlags::default() {
-        operations.push(kernel::set_port_flags(name, keys.port_flags()));
-    }
-    host.apply(&operations)?;
-    vlan::join(host, &keys.vlans, bridge, name)
+    cable::plug_in(host, bridge, identity, keys.port_flags())?;
+    vlan::join(host, &keys.vlans, bridge, &identity.host_link)
 }
 
 /// Compares a port with what ADD made of it.

@@ -23,9 +23,9 @@ mod segment;
 mod sync;
 mod underlay;
 
-use cni::{Attachment, Call, Config, Failure, Interface, Plugin, Request};
+use cni::{Attachment, Call, Config, Failure, Plugin, Request};
 use ipnetwork::IpNetwork;
-use kernel::{Link, Mac, Netlink, PortFlags, VethPair};
+use kernel::{Link, Netlink, PortFlags, VethPair};
 
 use crate::attachment::{Identity, requested_mac};
 use crate::container::Inside;
@@ -120,7 +120,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         mtu: Some(mtu),
     };
     cable::lay(&mut host, &pair, &identity, &mut undo)?;
-    plug_in(&mut host, &keys, &segment, &identity)?;
+    cable::plug_in(&mut host, &segment, &identity, keys.port_flags())?;
     if keys.macspoofchk {
         spoof::guard(&identity, mac, &mut undo)?;
     }
@@ -148,8 +148,8 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     }
     undo.keep();
     let on_host = vec![
-        interface(&segment.name, segment.mac),
-        interface(&identity.host_link, Some(identity.host_mac())),
+        lease::on_host(&segment.name, segment.mac, None),
+        lease::on_host(&identity.host_link, Some(identity.host_mac()), None),
     ];
     Ok(lease::result(
         request,
@@ -204,24 +204,6 @@ fn mtu(keys: &Keys, segment: &Link) -> Result<u32> {
         .into()),
         mtu => Ok(mtu.unwrap_or(segment.mtu)),
     }
-}
-
-/// Makes the host's end of the cable a port of the network.
-fn plug_in(host: &mut Netlink, keys: &Keys, segment: &Link, identity: &Identity) -> Result<()> {
-    let name = &identity.host_link;
-    host.apply(&[
-        kernel::generate_no_addresses(name),
-        kernel::attach_port(&kernel::BridgePort {
-            name,
-            bridge: segment.index,
-            alias: &identity.alias,
-        }),
-    ])?;
-    let flags = keys.port_flags();
-    if flags != PortFlags::default() {
-        host.apply(&[kernel::set_port_flags(name, flags)])?;
-    }
-    Ok(())
 }
 
 /// The network and the attachment are as ADD left them, and the network knows the
@@ -282,12 +264,4 @@ fn status(config: &Config) -> Result<()> {
         }
     };
     look().map_err(|error| Error::NotAvailable(Box::new(error)))
-}
-
-fn interface(name: &str, mac: Option<Mac>) -> Interface {
-    Interface {
-        name: name.to_owned(),
-        mac: mac.map(|mac| mac.to_string()).unwrap_or_default(),
-        ..Interface::default()
-    }
 }
