@@ -151,17 +151,20 @@ pub trait Namespace: Sync {
         }
     }
 
-    /// Whether one echo request is answered.
+    /// Whether an echo request is answered.
+    ///
+    /// They are repeated until one is, for an address may answer only shortly after
+    /// it was added: the kernel does the last steps for IPv6 in its own time.
     fn reaches(&self, address: &str) -> bool {
         let wait = vm::patience(PATIENCE).as_secs().to_string();
         self.run(|| {
-            program::run("ping", &["-n", "-q", "-c", "1", "-W", &wait, address], "")
+            program::run("ping", &["-nq", "-c1", "-i0.2", "-w", &wait, address], "")
                 .status
                 .success()
         })
     }
 
-    /// Asserts that one echo request is answered.
+    /// Asserts that an echo request is answered.
     fn ping(&self, address: &str) {
         if !self.reaches(address) {
             panic!(
