@@ -51,7 +51,10 @@ pub use netns::{Entered, Netns, NetnsLock};
 pub use nix::errno::Errno;
 pub use raw::begin;
 pub use removal::{OtherEnd, remove_link};
-pub use route::{NextHop, RouteEntry, add_onlink_route, add_route, delete_route, replace_route};
+pub use route::{
+    NextHop, RouteEntry, add_onlink_route, add_route, add_route_beside_advertised, delete_route,
+    replace_route,
+};
 pub use rule::{Rule, add_rule, delete_rule};
 pub use settle::Settled;
 pub use tap::{NewTap, Tap};

@@ -161,7 +161,11 @@ impl<'a> Inside<'a> {
             let add = |route| kernel::add_route(&route).tolerate(&[kernel::Errno::EEXIST]);
             operations.extend(near.map(add));
         }
-        operations.extend(routes::operations(layer3, link.index));
+        operations.extend(routes::operations(
+            layer3,
+            link.index,
+            self.routing.advertisements,
+        ));
         if self.routing.by_source {
             let table = match self.is_point_to_point {
                 true => {

@@ -6,6 +6,7 @@ use cni::{Attachment, Route};
 use ipnetwork::IpNetwork;
 use kernel::{Operation, RouteEntry};
 
+use crate::default_route::advertisements::Advertisements;
 use crate::default_route::order;
 use crate::default_route::wish::{Wish, Wishes};
 use crate::{Error, Result};
@@ -101,12 +102,15 @@ pub(crate) fn via(dst: IpNetwork, gateway: IpAddr) -> Route {
 pub(crate) fn operations<'a>(
     layer3: &'a Attachment,
     link: u32,
+    advertisements: Advertisements,
 ) -> impl Iterator<Item = Operation> + 'a {
-    let entries = layer3
-        .routes
-        .iter()
-        .map(move |route| entry(layer3, route, link));
-    entries.map(|entry| kernel::add_route(&entry))
+    // A router may be quicker than the request that follows the one for the state.
+    let add = match advertisements {
+        Advertisements::Refuse => kernel::add_route,
+        Advertisements::Keep | Advertisements::Remetric => kernel::add_route_beside_advertised,
+    };
+    let routes = layer3.routes.iter();
+    routes.map(move |route| add(&entry(layer3, route, link)))
 }
 
 /// A route of the lease as the kernel has it.

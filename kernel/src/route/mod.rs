@@ -26,6 +26,12 @@ pub fn add_route(route: &RouteEntry) -> Operation {
     new_route(route, flags, "add")
 }
 
+/// As [`add_route`], also when a router has advertised the same one in the meantime:
+/// the kernel keeps what was advertised apart and shares no load with it.
+pub fn add_route_beside_advertised(route: &RouteEntry) -> Operation {
+    new_route(route, CREATE | APPEND, "add")
+}
+
 /// Sets a route, in the place of one to the same destination with the same metric.
 pub fn replace_route(route: &RouteEntry) -> Operation {
     new_route(route, CREATE | REPLACE, "set")

@@ -153,7 +153,7 @@ fn settle(
             && own.wish == Some(Wish::First)
             && let Some(route) = made(result, ipv4, &own)
         {
-            netlink.apply(&[kernel::add_route(&route)])?;
+            netlink.apply(&[kernel::add_route_beside_advertised(&route)])?;
             defaults = converge::converge(&mut netlink, ipv4, &own)?;
         }
         found.extend(defaults);
