@@ -149,6 +149,14 @@ pub enum Error {
         /// How long was waited.
         seconds: u64,
     },
+    /// The lock of what a network has on the host could not be had.
+    #[error("cannot lock {}: {error}", path.display())]
+    Lock {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why not.
+        error: std::io::Error,
+    },
     /// The routes of a container are changed by others all the time.
     #[error("the container's default routes were changed by others each time they were in order")]
     RoutesInFlux,
@@ -200,6 +208,7 @@ impl From<Error> for Failure {
             | Error::NoDefaultRouteHere(_) => code::INVALID_CONFIG,
             Error::KernelLacks { .. } => code::UNSUPPORTED_FIELD,
             Error::NothingInside | Error::NoAddresses(_) => code::INVALID_CONFIG,
+            Error::Lock { .. } => code::IO,
             Error::NamespaceBusy { .. } | Error::RoutesInFlux => code::TRY_AGAIN,
             Error::NoLease => code::NO_FREE_ADDRESS,
             Error::MasterDown(_) => code::NOT_AVAILABLE,

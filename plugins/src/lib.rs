@@ -22,6 +22,7 @@ mod inner;
 mod ipvlan;
 mod lease;
 mod link_inside;
+mod lock;
 mod loopback;
 mod lower;
 mod macvlan;

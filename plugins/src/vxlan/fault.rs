@@ -118,14 +118,6 @@ pub enum Fault {
         /// What would fit.
         limit: u32,
     },
-    /// The lock of a VNI could not be had.
-    #[error("cannot lock {}: {error}", .path.display())]
-    Lock {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
     /// A hardware address of its own where others compute it.
     #[error(
         "\"mac\" cannot be chosen in network \"{0}\": its hosts compute hardware addresses from IP addresses"
@@ -145,7 +137,7 @@ impl Fault {
     pub fn code(&self) -> u32 {
         match self {
             Fault::Place { cause, .. } => cause.code(),
-            Fault::Inventory { .. } | Fault::Lock { .. } => code::IO,
+            Fault::Inventory { .. } => code::IO,
             Fault::NotInventory { .. } => code::DECODING,
             _ => code::INVALID_CONFIG,
         }

@@ -14,7 +14,6 @@ mod desired;
 mod exit;
 mod fault;
 mod keys;
-mod lock;
 mod names;
 mod overlay;
 mod peers;

@@ -34,6 +34,11 @@ pub(super) fn router(vni: u32) -> PathBuf {
     format!("/run/netns/slash24-vx{vni}").into()
 }
 
+/// The lock of a network's devices.
+pub(super) fn lock(vni: u32) -> String {
+    format!("vxlan/{vni}")
+}
+
 /// What is written on the bridge of a network once it is complete.
 pub(super) fn mark(network: &str) -> String {
     // Not how the marks of attachments begin: nobody must take it for one.

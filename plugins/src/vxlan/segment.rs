@@ -1,6 +1,6 @@
 //! The devices of a network on this host: a bridge that the containers are ports
 //! of, and the VXLAN device that leads to the other hosts. Whoever comes first makes
-//! them, whoever goes last removes them, under the [lock](super::lock).
+//! them, whoever goes last removes them, under the [lock](crate::lock).
 //!
 //! The mark on the bridge is written last. A bridge without it was left by a process
 //! that was killed, and is made anew.
@@ -12,10 +12,10 @@ use super::blueprint::Blueprint;
 use super::changes::{Changes, Far};
 use super::fault::Fault;
 use super::keys::{Keys, Mode};
-use super::lock::Lock;
 use super::names;
 use super::router::{self, Duties, Router};
 use crate::Result;
+use crate::lock::Lock;
 use crate::undo::Undo;
 
 /// A network's bridge that stays for as long as this is held.
@@ -33,7 +33,7 @@ pub(super) fn enter<'a>(
     undo: &mut Undo<'a>,
 ) -> Result<Entered> {
     let (network, vni) = (&config.name, keys.vni);
-    let lock = Lock::shared(vni)?;
+    let lock = Lock::shared(&names::lock(vni))?;
     if let Some(bridge) = find(host, network, vni)?
         && router::serves(host, vni, duties)?
     {
@@ -216,7 +216,7 @@ fn clear(host: &mut Netlink, vni: u32) -> Result<()> {
 
 /// Removes a network's devices if no container is left.
 pub(super) fn leave(vni: u32, network: &str) -> Result<()> {
-    let _lock = Lock::alone(vni)?;
+    let _lock = Lock::alone(&names::lock(vni))?;
     let mut host = Netlink::open()?;
     let Some(bridge) = host.link(&names::bridge(vni))? else {
         return Ok(());

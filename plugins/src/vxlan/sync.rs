@@ -10,9 +10,9 @@ use super::blueprint::Blueprint;
 use super::changes::{Changes, Difference};
 use super::desired::Way;
 use super::keys::Keys;
-use super::lock::Lock;
-use super::{compare, segment};
+use super::{compare, names, segment};
 use crate::Result;
+use crate::lock::Lock;
 
 /// What became of a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl fmt::Display for Change {
 pub fn sync(config: &Config, dry_run: bool) -> Result<Synced> {
     let keys = Keys::read(config)?;
     // Nobody makes or removes the devices meanwhile.
-    let _lock = Lock::alone(keys.vni)?;
+    let _lock = Lock::alone(&names::lock(keys.vni))?;
     let mut host = Netlink::open()?;
     let Some(bridge) = segment::find(&mut host, &config.name, keys.vni)? else {
         return Ok(Synced::default());
