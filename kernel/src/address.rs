@@ -29,6 +29,15 @@ pub struct Address {
 }
 
 impl Address {
+    /// One that is in use.
+    pub fn new(link: u32, net: IpNetwork) -> Self {
+        Address {
+            link,
+            net,
+            flags: 0,
+        }
+    }
+
     /// Whether the kernel made it up (`fe80::…`) or anybody can have it.
     pub fn is_link_local(&self) -> bool {
         match self.net.ip() {

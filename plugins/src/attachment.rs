@@ -2,7 +2,7 @@
 //! the network, the container and the interface, so that it is found again with
 //! nothing but a call's parameters, also when the namespace has gone.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use cni::{Attachment, Request};
 use kernel::{Link, Mac};
@@ -85,6 +85,13 @@ impl Identity {
         self.mac_of(b"container")
     }
 
+    /// What tells its routes on the host from those of other attachments where many are
+    /// out of one link: their metric, which is of no other use there.
+    pub(crate) fn number(&self) -> u32 {
+        // 0 is none.
+        (self.hash as u32).max(1)
+    }
+
     fn mac_of(&self, end: &[u8]) -> Mac {
         let hash = fnv1a(&[&self.hash.to_be_bytes(), end].concat());
         let [a, b, c, d, e, f, ..] = hash.to_be_bytes();
@@ -122,6 +129,16 @@ pub(crate) fn mac_of_address(ip: IpAddr) -> Mac {
         }
     };
     Mac([OF_LEASES[0], OF_LEASES[1], a, b, c, d])
+}
+
+/// `fe80::` and the identifier that follows from a hardware address (RFC 4291,
+/// appendix A).
+pub(crate) fn link_local_of(mac: Mac) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.0;
+    let word = |high, low| u16::from_be_bytes([high, low]);
+    let identifier = [word(a ^ 2, b), word(c, 0xff), word(0xfe, d), word(e, f)];
+    let [e, f, g, h] = identifier;
+    Ipv6Addr::new(0xfe80, 0, 0, 0, e, f, g, h)
 }
 
 #[derive(Default, Deserialize)]

@@ -113,6 +113,16 @@ pub enum Error {
     /// The link that a macvlan should stand on is not there.
     #[error("\"master\": \"{0}\" is not a link of {1}")]
     NoMaster(String, &'static str),
+    /// The host's interface on a network cannot move while containers need it.
+    #[error(
+        "\"hostAccess\": the host's interface {name} on this network stands on another link than {master}, with containers that are still attached by that one; detach them first, or give the network another name"
+    )]
+    HostAccessElsewhere {
+        /// The interface.
+        name: String,
+        /// The link below as it is configured now.
+        master: String,
+    },
     /// There is no default route to take the link from.
     #[error(
         "\"master\" is not set, and {0} has no default route whose interface it could be; set \"master\" to an interface"
@@ -201,6 +211,7 @@ impl From<Error> for Failure {
             | Error::Exclusive(..)
             | Error::NoMaster(..)
             | Error::NoIpam(_)
+            | Error::HostAccessElsewhere { .. }
             | Error::NoDeviceKey
             | Error::NoDevice(_)
             | Error::NoGatewayFor(_)

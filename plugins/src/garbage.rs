@@ -18,6 +18,8 @@ pub(crate) struct Stale {
     /// The marks of those that are valid, and the names of their ports.
     valid: HashSet<String>,
     valid_ports: HashSet<String>,
+    /// The numbers of their routes on the host.
+    valid_numbers: HashSet<u32>,
     /// How the marks of valid containers begin whose interfaces are not named.
     valid_containers: Vec<String>,
 }
@@ -48,6 +50,7 @@ impl Stale {
             begin: format!("{MARK} {network} "),
             valid: HashSet::new(),
             valid_ports: HashSet::new(),
+            valid_numbers: HashSet::new(),
             valid_containers: Vec::new(),
         };
         for attachment in attachments {
@@ -58,6 +61,7 @@ impl Stale {
                     .push(format!("{MARK} {network} {container} ")),
                 ifname => {
                     let identity = Identity::new(network, container, ifname);
+                    stale.valid_numbers.insert(identity.number());
                     stale.valid.insert(identity.alias);
                     stale.valid_ports.insert(identity.host_link);
                 }
@@ -82,6 +86,18 @@ impl Stale {
         mark.starts_with(&self.begin)
             && !self.valid_ports.contains(port)
             && !self.valid_containers.iter().any(of_valid)
+    }
+
+    /// The network.
+    pub(crate) fn network(&self) -> &str {
+        &self.network
+    }
+
+    /// Whether routes on the host with this number are of such an attachment. A number
+    /// tells nothing of the container: where a valid one's interfaces are not named it
+    /// may be any of them.
+    pub(crate) fn has_number(&self, number: u32) -> bool {
+        self.valid_containers.is_empty() && !self.valid_numbers.contains(&number)
     }
 
     /// Stops masquerading for a network that has no valid attachment at all.
@@ -155,6 +171,15 @@ mod tests {
         let whole = stale(json!([{"containerID": long}])).unwrap();
         assert!(!whole.has_port(&port, &mark[..100]));
         assert!(whole.has_port(&port, "slash24 net other eth0"));
+    }
+
+    #[test]
+    fn routes_are_told_by_their_numbers() {
+        let number = |ifname| Identity::new("net", "a", ifname).number();
+        let by_name = stale(json!([{"containerID": "a", "ifname": "eth0"}])).unwrap();
+        assert!(!by_name.has_number(number("eth0")) && by_name.has_number(number("eth1")));
+        let whole = stale(json!([{"containerID": "b"}])).unwrap();
+        assert!(!whole.has_number(number("eth0")), "it may be that one's");
     }
 
     #[test]

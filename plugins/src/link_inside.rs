@@ -1,14 +1,15 @@
-//! Attachments that are one link in the container, and nothing on the host: what
-//! their plugins have in common. A plugin says what its keys are, what its link
+//! Attachments that are one link in the container, and next to nothing on the host:
+//! what their plugins have in common. A plugin says what its keys are, what its link
 //! stands on, and how it is made ([`LinkInside`]).
 
 use std::marker::PhantomData;
 
 use cni::{Attachment, Call, Failure, Plugin, Request};
-use kernel::{Driver, Errno, Link, Lower, Mac, NewLink};
+use kernel::{Driver, Errno, Link, Lower, Mac, Neighbour, NewLink};
 
 use crate::attachment::{Identity, requested_mac};
 use crate::container::{Announcement, Inside};
+use crate::garbage::{self, Stale};
 use crate::lower::Stand;
 use crate::undo::Undo;
 use crate::{Error, Result, check, lease};
@@ -48,10 +49,47 @@ pub(crate) trait LinkInside: Sized {
     /// Makes the link: down, under its final name, and with its mark.
     fn create(&self, site: &mut Site<'_, '_>) -> Result<()>;
 
+    /// Connects the container with the host, where that is asked for: adds the routes
+    /// that it needs to the lease, and returns the neighbours that it does not ask for.
+    fn connect_host(&self, _ends: &Ends<'_>, _layer3: &mut Attachment) -> Result<Vec<Neighbour>> {
+        Ok(Vec::new())
+    }
+
+    /// Takes back what [`LinkInside::connect_host`] did, however far it came.
+    fn leave_host(_request: &Request, _identity: &Identity) -> Result<()> {
+        Ok(())
+    }
+
+    /// As [`LinkInside::leave_host`], of attachments that have gone without a DEL.
+    fn collect(_stale: &Stale) -> Result<()> {
+        Ok(())
+    }
+
     /// Compares what only links of this kind have.
     fn check(&self, _inside: &mut Inside<'_>, _link: &Link) -> Result<()> {
         Ok(())
     }
+
+    /// Compares what [`LinkInside::connect_host`] did.
+    fn check_host(
+        &self,
+        _ends: &Ends<'_>,
+        _inside: &mut Inside<'_>,
+        _link: &Link,
+        _expected: &Attachment,
+    ) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What is known of an attachment besides its keys.
+pub(crate) struct Ends<'s> {
+    pub(crate) request: &'s Request,
+    pub(crate) identity: &'s Identity,
+    /// The container's hardware address.
+    pub(crate) mac: Mac,
+    /// The link below.
+    pub(crate) lower: Option<&'s Link>,
 }
 
 /// Where a link is to be made, and with what.
@@ -131,8 +169,14 @@ impl<K: LinkInside> Plugin for Of<K> {
     /// The link goes first: an address must not be given to the next container
     /// while this one still answers for it.
     fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
-        remove(call.request, &Identity::of(call.request))?;
+        let identity = Identity::of(call.request);
+        remove(call.request, &identity)?;
+        K::leave_host(call.request, &identity)?;
         call.ipam_forward()
+    }
+
+    fn gc(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
+        garbage::collect(call, K::collect)
     }
 
     fn check(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
@@ -172,9 +216,15 @@ fn add<K: LinkInside>(call: &Call<'_>) -> Result<Attachment> {
         Some(inherited) => Some(inherited),
         None => lease::take_early(call, &mut undo)?,
     };
+    let ends = Ends {
+        request,
+        identity: &identity,
+        mac: asked_mac.unwrap_or_else(|| lease::mac(early.as_ref(), &identity)),
+        lower: lower.as_ref(),
+    };
     let mut site = Site {
         name: &request.ifname,
-        mac: asked_mac.unwrap_or_else(|| lease::mac(early.as_ref(), &identity)),
+        mac: ends.mac,
         lower: lower.as_ref(),
         lower_is_outside: keys.stand().is_some_and(|stand| !stand.in_container),
         inside: &mut inside,
@@ -189,8 +239,16 @@ fn add<K: LinkInside>(call: &Call<'_>) -> Result<Attachment> {
     if lease.ips.is_empty() && (K::NEEDS_ADDRESSES || request.config.ipam_type().is_some()) {
         return Err(Error::NoLease);
     }
+    undo.push(|| K::leave_host(request, &identity));
+    let neighbours = keys.connect_host(&ends, &mut lease)?;
     let link = inside.configure(&mut lease)?;
     inside.announce(&link)?;
+    // Not before: a link forgets its neighbours when its hardware address is set.
+    let neighbours = neighbours.iter();
+    let known: Vec<_> = neighbours
+        .map(|neighbour| kernel::set_neighbour(link.index, neighbour))
+        .collect();
+    inside.netlink().apply(&known)?;
     undo.keep();
     let netns = inside.netns();
     Ok(lease::result(request, netns, Vec::new(), &link, lease))
@@ -213,5 +271,12 @@ fn check_link<K: LinkInside>(request: &Request) -> Result<()> {
     if let Some(stand) = keys.stand() {
         stand.check(&mut inside, &link)?;
     }
-    keys.check(&mut inside, &link)
+    let ends = Ends {
+        request,
+        identity: &identity,
+        mac: link.mac.unwrap_or(identity.container_mac()),
+        lower: None,
+    };
+    keys.check(&mut inside, &link)?;
+    keys.check_host(&ends, &mut inside, &link, &expected)
 }

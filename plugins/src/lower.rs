@@ -82,7 +82,7 @@ impl Stand {
         let Stand { mtu, master, .. } = self;
         if let Some(mtu) = mtu.filter(|mtu| *mtu != link.mtu) {
             let what = format!("MTU of {}", link.name);
-            return check::same(&what, &mtu.to_string(), &link.mtu.to_string());
+            check::same(&what, &mtu.to_string(), &link.mtu.to_string())?;
         }
         if master.is_none() {
             return Ok(());

@@ -10,7 +10,7 @@ use ipnetwork::IpNetwork;
 use kernel::{Link, Netlink, Operation, RouteEntry, VethPair, nft, sysctl};
 use serde::Deserialize;
 
-use crate::attachment::{Identity, requested_mac};
+use crate::attachment::{Identity, link_local_of, requested_mac};
 use crate::container::Inside;
 use crate::routes::MAIN_TABLE;
 use crate::undo::Undo;
@@ -175,23 +175,11 @@ fn alone(ip: IpAddr) -> IpNetwork {
     IpNetwork::from(ip)
 }
 
-/// `fe80::` and the identifier that follows from the hardware address (RFC 4291,
-/// appendix A).
+/// The host's own address on the cable.
 fn link_local(identity: &Identity) -> IpNetwork {
-    let [a, b, c, d, e, f] = identity.host_mac().0;
-    let word = |high, low| u16::from_be_bytes([high, low]);
-    let ip = std::net::Ipv6Addr::new(
-        0xfe80,
-        0,
-        0,
-        0,
-        word(a ^ 2, b),
-        word(c, 0xff),
-        word(0xfe, d),
-        word(e, f),
-    );
+    let ip = IpAddr::from(link_local_of(identity.host_mac()));
     // 64 fits IPv6.
-    IpNetwork::new(ip.into(), 64).unwrap_or(IpNetwork::from(IpAddr::from(ip)))
+    IpNetwork::new(ip, 64).unwrap_or(IpNetwork::from(ip))
 }
 
 fn check_cable(request: &Request) -> Result<()> {

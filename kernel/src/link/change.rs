@@ -33,6 +33,13 @@ pub fn generate_no_addresses(name: &str) -> Operation {
     .tolerate(WITHOUT_IPV6)
 }
 
+/// Has a link neither ask who has an IPv4 address nor answer whoever asks: it knows its
+/// neighbours by [`set_neighbour`](crate::set_neighbour) alone.
+pub fn do_without_arp(name: &str) -> Operation {
+    let link = LinkUnspec::new_with_name(name).arp(false);
+    set(link.build(), format!("turn ARP off on {name}"))
+}
+
 /// Sets a link up and writes on it what it is.
 pub fn set_up_as(index: u32, alias: &str) -> Operation {
     let link = LinkUnspec::new_with_index(index)

@@ -76,6 +76,25 @@ impl Netlink {
     /// # Errors
     /// [`Error::Refused`](crate::Error::Refused).
     pub fn routes(&mut self, ipv4: bool, table: u32) -> Result<Vec<RouteEntry>> {
+        self.list_routes(ipv4, table, None)
+    }
+
+    /// Those of them that lead out of one link.
+    ///
+    /// # Errors
+    /// [`Error::Refused`](crate::Error::Refused).
+    pub fn routes_by(&mut self, ipv4: bool, table: u32, link: u32) -> Result<Vec<RouteEntry>> {
+        let mut routes = self.list_routes(ipv4, table, Some(link))?;
+        routes.retain(|route| route.next_hops.iter().any(|hop| hop.link == link));
+        Ok(routes)
+    }
+
+    fn list_routes(
+        &mut self,
+        ipv4: bool,
+        table: u32,
+        link: Option<u32>,
+    ) -> Result<Vec<RouteEntry>> {
         let mut message = RouteMessage::default();
         let any: IpAddr = if ipv4 {
             Ipv4Addr::UNSPECIFIED.into()
@@ -84,6 +103,7 @@ impl Netlink {
         };
         message.header.address_family = family(any);
         message.attributes.push(RouteAttribute::Table(table));
+        message.attributes.extend(link.map(RouteAttribute::Oif));
         let message = RouteNetlinkMessage::GetRoute(message);
         let mut routes: Vec<RouteEntry> = Vec::new();
         let asked = self.ask(&message, DUMP, "list the routes", |answer| match answer {
@@ -127,7 +147,11 @@ impl Netlink {
         let mut message = RouteMessage::default();
         message.header.address_family = family(to);
         message.header.destination_prefix_length = length;
-        message.header.flags = flags;
+        // IPv6 always tells the table, and with strict checking takes no such flag.
+        message.header.flags = match to.is_ipv4() {
+            true => flags,
+            false => flags - RouteFlags::LookupTable,
+        };
         message
             .attributes
             .push(RouteAttribute::Destination(to.into()));

@@ -317,6 +317,30 @@ const CASES: &[Case] = &[
         &["master", "eth7"],
         |w| w.macvlan(json!({"master": "eth7"})),
     ),
+    case(
+        "macvlan/hostAccess-where-nothing-passes",
+        7,
+        &["\"hostAccess\"", "\"mode\": \"bridge\""],
+        |w| w.macvlan(json!({"hostAccess": true, "mode": "private"})),
+    ),
+    case(
+        "macvlan/hostAccess-of-a-link-in-the-container",
+        7,
+        &["\"hostAccess\"", "\"linkInContainer\""],
+        |w| w.macvlan(json!({"hostAccess": true, "linkInContainer": true})),
+    ),
+    case(
+        "macvlan/hostAccess-without-addresses",
+        7,
+        &["\"hostAccess\"", "\"ipam\""],
+        |w| w.macvlan(json!({"hostAccess": true, "ipam": null})),
+    ),
+    case(
+        "macvlan/hostAccess-that-is-no-truth-value",
+        6,
+        &["hostAccess", "maybe"],
+        |w| w.macvlan(json!({"hostAccess": "maybe"})),
+    ),
     case("macvlan/mode", 7, &["mode", "tunnel", "passthru"], |w| {
         w.macvlan(json!({"mode": "tunnel"}))
     }),

@@ -167,6 +167,10 @@ fn two_racks(directory: &Path) {
             for (address, gateway) in attach(&container, &format!("eth{index}"), network) {
                 let (bare, length) = address.split_once('/').expect("addresses have lengths");
                 let ipv6 = usize::from(address.contains(':'));
+                if network["hostAccess"] == true {
+                    host.ping(bare);
+                    container.ping(&own[ipv6]);
+                }
                 match on_segment {
                     true => fabric.router(&[&format!("{gateway}/{length}")]),
                     false => {

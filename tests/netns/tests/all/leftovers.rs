@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ("bridge", bridge_config as fn() -> Value),
         ("guarded-bridge", guarded_config),
         ("macvlan", macvlan_config),
+        ("macvlan-with-host-access", accessible_config),
         ("ptp", ptp_config),
         ("wrapped-bridge", wrapped_config),
     ];
@@ -94,6 +95,12 @@ fn wrapped_config() -> Value {
 
 fn macvlan_config() -> Value {
     macvlan(Family::Dual, json!({"cniVersion": "1.1.0"}))
+}
+
+fn accessible_config() -> Value {
+    let mut config = macvlan_config();
+    config["hostAccess"] = json!(true);
+    config
 }
 
 fn ptp_config() -> Value {

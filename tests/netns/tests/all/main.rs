@@ -11,12 +11,14 @@ mod attach;
 mod bad_input;
 mod bridge;
 mod bridge_vlans;
+mod capture;
 mod concurrency;
 mod default_route;
 mod delegates;
 mod doctor;
 mod examples;
 mod garbage;
+mod host_access;
 mod host_device;
 mod install;
 mod leases;
@@ -59,6 +61,7 @@ fn main() {
         bridge_vlans::trials(),
         spoof::trials(),
         macvlan::trials(),
+        host_access::trials(),
         links::trials(),
         ptp::trials(),
         host_device::trials(),

@@ -1,13 +1,13 @@
 //! Hosts on one fabric, tenants on them, and what is seen in between.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use netns::{Call, Container, Fabric, Host, Namespace, Plugins, Snapshot};
 use serde_json::{Value, json};
 
+pub(super) use crate::capture::Capture;
 use crate::network::merge;
 
 /// Hosts in slots 1, 2, … of rack 1, with `eth0` in `192.0.2.0/24` and `2001:db8::/64`.
@@ -136,58 +136,6 @@ pub(super) fn send(from: &Container<'_>, to: &Container<'_>, address: &str, size
         stream.read_to_end(&mut received).unwrap();
         received.len()
     })
-}
-
-/// `tcpdump` on an interface of a place, ended with the value.
-pub(super) struct Capture {
-    tcpdump: Child,
-}
-
-impl Capture {
-    pub(super) fn start(place: &impl Namespace, interface: &str, filter: &str) -> Self {
-        let mut tcpdump = place.run(|| {
-            Command::new("tcpdump")
-                .args([
-                    "-n",
-                    "-e",
-                    "-l",
-                    "--immediate-mode",
-                    "-i",
-                    interface,
-                    filter,
-                ])
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .expect("the tests need tcpdump")
-        });
-        // It says so on standard error once it hears everything.
-        let mut said = BufReader::new(tcpdump.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("listening on") {
-            line.clear();
-            assert!(said.read_line(&mut line).unwrap() > 0, "tcpdump gave up");
-        }
-        Self { tcpdump }
-    }
-
-    /// What was seen.
-    pub(super) fn stop(mut self) -> String {
-        // What has been captured is on its way through a pipe.
-        thread::sleep(std::time::Duration::from_millis(50));
-        self.tcpdump.kill().unwrap();
-        let mut seen = String::new();
-        let mut output = self.tcpdump.stdout.take().unwrap();
-        output.read_to_string(&mut seen).unwrap();
-        seen
-    }
-}
-
-impl Drop for Capture {
-    fn drop(&mut self) {
-        let _ = self.tcpdump.kill();
-        let _ = self.tcpdump.wait();
-    }
 }
 
 /// What a host has, but for a table of the packet filter, which is the host's while its chains are
