@@ -1,16 +1,21 @@
 //! Telling neighbours which hardware address an IP address has, by a child process.
 //!
 //! A bridge hands such a frame to each of its ports, and whoever sends it does the
-//! receiving of all of them: with 500 ports that takes as long as half an attachment.
-//! The child does that after the caller has gone on. It only sends frames: by then
+//! receiving of all of them: with 500 ports that takes as long as half an attachment. A
+//! tunnel to 10,000 hosts takes more. Nobody else can have the processor meanwhile, so the
+//! child does that when the caller has ended. It only sends frames: by then
 //! others may have given the link another address, which asking the kernel to
 //! announce it ([`set_mac`](crate::set_mac)) would take back.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::unistd::{pipe2, read};
 
 use crate::raw::{self, fork_child};
 use crate::{Mac, Result};
@@ -43,16 +48,24 @@ impl Announcement {
         })
     }
 
-    /// Has a child send them.
+    /// Has a child send them, soon after this process has ended.
     ///
     /// # Errors
     /// [`Error::Socket`](crate::Error::Socket) when there is no child to be had.
     pub fn send_by_child(&self) -> Result<()> {
+        /// Its files are closed before it has ended, and it may share a processor with
+        /// the child.
+        const LAST_STEPS: u8 = 10;
+
+        let (caller, held) = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
         let child = fork_child(|| {
             // The runtime waits for the end of the plugin's output, not of this child.
             for descriptor in 0..=2 {
                 let _ = raw::close(descriptor);
             }
+            let _ = raw::close(held.as_raw_fd());
+            while read(&caller, &mut [0]) == Err(Errno::EINTR) {}
+            let _ = poll(&mut [], PollTimeout::from(LAST_STEPS));
             let sent = self
                 .frames
                 .iter()
@@ -60,6 +73,8 @@ impl Announcement {
             i32::from(!sent)
         });
         child.map_err(io::Error::from)?;
+        // Open for as long as this process lives.
+        let _ = held.into_raw_fd();
         Ok(())
     }
 }
