@@ -272,11 +272,10 @@ pub(crate) fn print(networks: &Networks) {
         }
         let verdict = |met: bool| if met { "met" } else { "MISSED" };
         if let Some(growth) = growth(networks, way) {
-            let goal = match way {
-                Way::Flooded => "what is for everybody is sent to all of them".to_owned(),
-                _ => format!("at most {FLAT}x: {}", verdict(growth <= FLAT)),
-            };
-            println!("  ADD is {growth:.2}x with the most hosts ({goal})");
+            println!(
+                "  ADD is {growth:.2}x with the most hosts (at most {FLAT}x: {})",
+                verdict(growth <= FLAT)
+            );
         }
         let most = SIZES[SIZES.len() - 1];
         if let Some(sync) = median(networks, way, most.0 * most.1, "sync") {

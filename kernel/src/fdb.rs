@@ -19,7 +19,6 @@ use crate::{Mac, Netlink, Operation, Result};
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
 const NTF_SELF: u8 = 0x02;
-const NTF_MASTER: u8 = 0x04;
 const NUD_REACHABLE: u16 = 0x02;
 const NUD_NOARP: u16 = 0x40;
 const NUD_PERMANENT: u16 = 0x80;
@@ -63,18 +62,9 @@ fn message(link: u32, mac: Mac, flags: NeighbourFlags, state: NeighbourState) ->
     message
 }
 
-fn remote(link: u32, remote: &Remote, is_port: bool) -> NeighbourMessage {
-    let flags = match is_port && remote.mac != EVERYBODY {
-        // The bridge is to know the port that it is behind as well. As an entry that
-        // somebody outside has learned it stays, but is not on the list of addresses
-        // of every port that is added later, as static ones are.
-        true => NeighbourFlags::Own | NeighbourFlags::Controller | NeighbourFlags::ExtLearned,
-        false => NeighbourFlags::Own,
-    };
-    // A VXLAN link takes it because it is reachable, a bridge keeps it because it
-    // is not asked for; "permanent" means to a bridge that it is its own.
+fn remote(link: u32, remote: &Remote) -> NeighbourMessage {
     let state = NeighbourState::Other(NUD_REACHABLE | NUD_NOARP);
-    let mut message = message(link, remote.mac, flags, state);
+    let mut message = message(link, remote.mac, NeighbourFlags::Own, state);
     let host = match remote.host {
         IpAddr::V4(host) => NeighbourAddress::Inet(host),
         IpAddr::V6(host) => NeighbourAddress::Inet6(host),
@@ -85,16 +75,15 @@ fn remote(link: u32, remote: &Remote, is_port: bool) -> NeighbourMessage {
     message
 }
 
-/// Tells a VXLAN link which host has a hardware address, and the bridge that it is
-/// a port of (`is_port`) that it is behind this port. Of [`EVERYBODY`] there may be
+/// Tells a VXLAN link which host has a hardware address. Of [`EVERYBODY`] there may be
 /// any number of hosts, of others one, the last that was set.
-pub fn add_remote(link: u32, entry: &Remote, is_port: bool) -> Operation {
+pub fn add_remote(link: u32, entry: &Remote) -> Operation {
     let flags = match entry.mac {
         EVERYBODY => CREATE | APPEND,
         _ => CREATE | REPLACE,
     };
     Operation::new(
-        RouteNetlinkMessage::NewNeighbour(remote(link, entry, is_port)),
+        RouteNetlinkMessage::NewNeighbour(remote(link, entry)),
         flags,
         format!("add host {} of {} to the tunnel", entry.host, entry.mac),
     )
@@ -102,9 +91,9 @@ pub fn add_remote(link: u32, entry: &Remote, is_port: bool) -> Operation {
 }
 
 /// Takes back [`add_remote`]; an entry that is gone already is no error.
-pub fn delete_remote(link: u32, entry: &Remote, is_port: bool) -> Operation {
+pub fn delete_remote(link: u32, entry: &Remote) -> Operation {
     Operation::new(
-        RouteNetlinkMessage::DelNeighbour(remote(link, entry, is_port)),
+        RouteNetlinkMessage::DelNeighbour(remote(link, entry)),
         0,
         format!("take host {} of {} from the tunnel", entry.host, entry.mac),
     )
@@ -126,7 +115,7 @@ pub fn pin_to_port(port: u32, mac: Mac) -> Operation {
 impl Forwarding {
     fn decode(payload: &[u8], link: u32) -> Option<Self> {
         let flags = *payload.get(FLAGS)?;
-        if u32_at(payload, INDEX)? != link || flags & (NTF_SELF | NTF_MASTER) == 0 {
+        if u32_at(payload, INDEX)? != link {
             return None;
         }
         let (mut mac, mut host) = (None, None);

@@ -34,6 +34,10 @@ pub(crate) struct Inside<'a> {
     /// takes a second or two; leases make addresses unique without.
     pub(crate) detects_duplicates: bool,
     pub(crate) announcement: Announcement,
+    /// Whether what is sent to groups is copied to so many hosts that an interface without
+    /// IPv6 addresses is better without a link-local one: by that the kernel tells a group
+    /// of it, looks for duplicates and asks for routers, some six frames in all.
+    pub(crate) is_quiet: bool,
     /// Whether the gateway is all that the link leads to: the addresses' subnets are
     /// beyond it.
     pub(crate) is_point_to_point: bool,
@@ -96,6 +100,7 @@ impl<'a> Inside<'a> {
             identity,
             detects_duplicates: false,
             announcement: Announcement::OnceFramesPass,
+            is_quiet: false,
             is_point_to_point: false,
             mark: None,
             routing,
@@ -153,6 +158,10 @@ impl<'a> Inside<'a> {
         let mut operations: Vec<_> = nets.map(|net| add(link.index, net)).collect();
         if self.announcement == Announcement::WhenUp {
             operations.push(kernel::announce_when_up(link.index));
+        }
+        let ipv6 = layer3.ips.iter().any(|ip| ip.address.is_ipv6());
+        if self.is_quiet && !ipv6 {
+            operations.push(kernel::generate_no_addresses(ifname));
         }
         let mark = self.mark.as_ref().unwrap_or(&self.identity.alias);
         operations.push(kernel::bring_up(link.index, mark));

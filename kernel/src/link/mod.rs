@@ -53,6 +53,8 @@ const IFLA_INFO_DATA: u16 = 2;
 const IFLA_VARIANT: u16 = 1;
 const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_LEARNING: u16 = 8;
+const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
 const IFLA_BRPORT_NO: u16 = 18;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
@@ -189,15 +191,19 @@ impl Link {
     }
 
     fn read_port(&mut self, port: &[u8]) {
+        let (mut learns, mut floods) = (true, true);
         for (kind, value) in attributes(port) {
             match kind {
                 IFLA_BRPORT_STATE => self.is_forwarding = value == [FORWARDING],
                 IFLA_BRPORT_NO => self.port_number = u16_at(value, 0).unwrap_or(0),
                 IFLA_BRPORT_MODE => self.port.hairpin = value == [1],
                 IFLA_BRPORT_ISOLATED => self.port.isolated = value == [1],
+                IFLA_BRPORT_LEARNING => learns = value == [1],
+                IFLA_BRPORT_UNICAST_FLOOD => floods = value == [1],
                 _ => {}
             }
         }
+        self.port.is_fixed = !learns && !floods;
     }
 }
 

@@ -3,7 +3,8 @@
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    BridgeVlanInfoFlags, InfoKind, InfoPortKind, LinkAttribute, LinkExtentMask, LinkMessage,
+    BridgeMulticastRouterType, BridgeVlanInfoFlags, InfoKind, InfoPortKind, LinkAttribute,
+    LinkExtentMask, LinkMessage,
 };
 use nix::errno::Errno;
 use rtnetlink::{LinkBridge, LinkBridgePort, LinkBridgeVlan, LinkMessageBuilder, LinkUnspec};
@@ -46,6 +47,9 @@ pub struct PortFlags {
     pub hairpin: bool,
     /// No frames pass from or to other ports that have this set.
     pub isolated: bool,
+    /// The bridge learns nothing from frames that come in, and sends none out that are
+    /// for somebody whom it does not know: who is behind the port is set.
+    pub is_fixed: bool,
 }
 
 /// Sets what a bridge's port does with frames; it must be a port already.
@@ -57,6 +61,10 @@ pub fn set_port_flags(name: &str, flags: PortFlags) -> Operation {
     // Linux before 4.18 does not know isolation; it need not be told that there is none.
     let port = match flags.isolated {
         true => port.isolated(true),
+        false => port,
+    };
+    let port = match flags.is_fixed {
+        true => port.learning(false).flood(false),
         false => port,
     };
     Operation::new(
@@ -74,19 +82,21 @@ pub struct PortRole {
     /// Whether the bridge answers for neighbours that it knows, and sends questions
     /// for them nowhere else (`IFLA_BRPORT_NEIGH_SUPPRESS`).
     pub answers_for_neighbours: bool,
-    /// Whether frames for nobody in particular, or somebody unknown, leave by it.
-    pub floods: bool,
+    /// Whether what is for a group leaves by it whoever has joined.
+    pub hears_all_groups: bool,
 }
 
 /// Sets how a bridge treats a port.
 pub fn set_port_role(index: u32, role: PortRole) -> Operation {
-    let message = LinkBridgePort::new(index)
+    let port = LinkBridgePort::new(index)
         .learning(role.learning)
-        .neigh_suppress(role.answers_for_neighbours)
-        .flood(role.floods)
-        .mcast_flood(role.floods)
-        .bcast_flood(role.floods)
-        .build();
+        .neigh_suppress(role.answers_for_neighbours);
+    // Kernels without snooping know no such attribute.
+    let port = match role.hears_all_groups {
+        true => port.mcast_router(BridgeMulticastRouterType::Permanent),
+        false => port,
+    };
+    let message = port.build();
     Operation::new(
         RouteNetlinkMessage::NewLink(message),
         0,

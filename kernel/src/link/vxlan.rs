@@ -17,10 +17,11 @@ const ID: u16 = 1;
 const GROUP: u16 = 2;
 const LINK: u16 = 3;
 const LOCAL: u16 = 4;
-const TOS: u16 = 5;
-const TTL: u16 = 6;
+const TTL: u16 = 5;
+const TOS: u16 = 6;
 const LEARNING: u16 = 7;
 const PORT_RANGE: u16 = 10;
+const PROXY: u16 = 11;
 const PORT: u16 = 15;
 const GROUP6: u16 = 16;
 const LOCAL6: u16 = 17;
@@ -51,6 +52,9 @@ pub struct Tunnel {
     pub source_ports: Option<(u16, u16)>,
     /// Whether it learns from packets where hardware addresses are.
     pub learning: bool,
+    /// Whether it answers questions for neighbours by those that are set on it, and
+    /// sends none of them on.
+    pub answers: bool,
 }
 
 /// A VXLAN link to be made.
@@ -75,6 +79,7 @@ pub fn create_vxlan(vxlan: &Vxlan<'_>) -> Operation {
     let mut link = LinkVxlan::new(vxlan.name, tunnel.vni)
         .port(tunnel.port)
         .learning(tunnel.learning)
+        .proxy(tunnel.answers)
         .address(vxlan.mac.0.to_vec())
         .mtu(vxlan.mtu);
     link = match tunnel.local {
@@ -130,6 +135,7 @@ impl Tunnel {
                 LOCAL | LOCAL6 => tunnel.local = ip(value),
                 TOS => tunnel.tos = value.first().copied().filter(|tos| *tos != 0),
                 TTL => tunnel.ttl = value.first().copied().filter(|ttl| *ttl != 0),
+                PROXY => tunnel.answers = value.first() == Some(&1),
                 LEARNING => tunnel.learning = value.first() == Some(&1),
                 PORT => tunnel.port = u16_at(value, 0).map_or(0, u16::from_be),
                 PORT_RANGE => {

@@ -116,6 +116,7 @@ impl Keys {
         PortFlags {
             hairpin: self.hairpin_mode,
             isolated: self.port_isolation,
+            is_fixed: false,
         }
     }
 

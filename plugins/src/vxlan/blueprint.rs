@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use cni::Config;
 use kernel::{Netlink, PortRole, Tunnel};
 
-use super::desired::Desired;
+use super::desired::{Desired, Knowledge};
 use super::fault::Fault;
 use super::keys::{Keys, Mode};
 use super::overlay::Overlay;
@@ -24,6 +24,9 @@ pub(super) struct Blueprint {
     pub(super) role: PortRole,
     /// How many frames to groups may leave a second.
     pub(super) storm_limit: Option<u32>,
+    /// Whether it is known of every hardware address on the segment where it is, so that
+    /// nothing is learned from frames.
+    pub(super) is_fixed: bool,
     /// This host's tunnel end point.
     pub(super) own: IpAddr,
 }
@@ -50,6 +53,7 @@ impl Blueprint {
             Source::Group(group) => Some(group),
             _ => None,
         };
+        let is_fixed = keys.mode == Mode::L2 && desired.knowledge == Knowledge::Computed;
         let mut role = desired.knowledge.role();
         // Every host has the gateway: it is the bridge's to answer for.
         role.answers_for_neighbours |= keys.has_gateway;
@@ -67,10 +71,15 @@ impl Blueprint {
                 checksum: keys.checksum,
                 source_ports: keys.source_ports,
                 learning: desired.knowledge.learns(),
+                answers: is_fixed,
             },
             desired,
             role,
-            storm_limit: keys.storm_limit,
+            // Where hosts are routed to, or known, there is nothing that floods.
+            storm_limit: keys
+                .storm_limit
+                .filter(|_| keys.mode == Mode::L2 && !is_fixed),
+            is_fixed,
             own,
         })
     }

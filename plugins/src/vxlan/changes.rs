@@ -13,18 +13,19 @@ use crate::Result;
 use crate::routes::MAIN_TABLE;
 
 /// Where the kernel has the entries of a network: the VXLAN device, in the host's
-/// namespace or in the router's, and the link whose neighbours they are.
+/// namespace or in the router's. The neighbours are its own as well: those that are
+/// routed to, or those that it answers for. A bridge could answer, too, but it needs an
+/// entry for each of them to do so, and goes through all its entries for every port that
+/// comes or goes.
 pub(super) struct Far {
     netlink: Netlink,
     pub(super) device: Link,
-    neighbours_on: u32,
-    is_port: bool,
-    vni: u32,
+    mode: Mode,
 }
 
 impl Far {
     /// Finds the device, if it is there.
-    pub(super) fn find(vni: u32, mode: Mode, bridge: &Link) -> Result<Option<Self>> {
+    pub(super) fn find(vni: u32, mode: Mode) -> Result<Option<Self>> {
         let mut netlink = match mode {
             Mode::L2 => Netlink::open()?,
             Mode::L3 => match Router::open(vni)? {
@@ -35,14 +36,9 @@ impl Far {
         let device = netlink.link(&names::device(vni))?;
         let device = device.filter(|link| link.kind == "vxlan");
         Ok(device.map(|device| Far {
-            neighbours_on: match mode {
-                Mode::L2 => bridge.index,
-                Mode::L3 => device.index,
-            },
-            is_port: mode == Mode::L2,
             netlink,
             device,
-            vni,
+            mode,
         }))
     }
 
@@ -113,14 +109,11 @@ impl Changes {
     /// Compares what the kernel has with what is wanted.
     pub(super) fn of(far: &mut Far, desired: &Desired) -> Result<Self> {
         let remotes = far.netlink.remotes(far.device.index)?;
-        let mut neighbours = far.netlink.set_neighbours(far.neighbours_on, true)?;
-        neighbours.extend(far.netlink.set_neighbours(far.neighbours_on, false)?);
-        // The gateway is this host's own.
-        let gateway = names::gateway_mac(far.vni);
-        neighbours.retain(|one| one.mac != gateway);
-        let ways = match far.is_port {
-            true => Vec::new(),
-            false => far.ways()?,
+        let mut neighbours = far.netlink.set_neighbours(far.device.index, true)?;
+        neighbours.extend(far.netlink.set_neighbours(far.device.index, false)?);
+        let ways = match far.mode {
+            Mode::L2 => Vec::new(),
+            Mode::L3 => far.ways()?,
         };
         Ok(Changes {
             remotes: Difference::between(&remotes, &desired.remotes),
@@ -131,22 +124,22 @@ impl Changes {
 
     /// The requests that carry them out.
     fn operations(&self, far: &Far) -> Vec<Operation> {
-        let (device, is_port, on) = (far.device.index, far.is_port, far.neighbours_on);
+        let device = far.device.index;
         let mut all = Vec::new();
         let route = |way: &Way| RouteEntry::new(way.subnet, device, Some(way.via));
         let ways = self.ways.delete.iter();
         all.extend(ways.map(|way| kernel::delete_route(&route(way))));
         let remotes = self.remotes.delete.iter();
-        all.extend(remotes.map(|remote| kernel::delete_remote(device, remote, is_port)));
+        all.extend(remotes.map(|remote| kernel::delete_remote(device, remote)));
         let remotes = self.remotes.add.iter();
-        all.extend(remotes.map(|remote| kernel::add_remote(device, remote, is_port)));
+        all.extend(remotes.map(|remote| kernel::add_remote(device, remote)));
         // A neighbour whose hardware address changes is set, not deleted.
         let set: HashSet<_> = self.neighbours.add.iter().map(|one| one.ip).collect();
         let gone = self.neighbours.delete.iter();
         let gone = gone.filter(|one| !set.contains(&one.ip));
-        all.extend(gone.map(|one| kernel::delete_neighbour(on, one.ip)));
+        all.extend(gone.map(|one| kernel::delete_neighbour(device, one.ip)));
         let known = self.neighbours.add.iter();
-        all.extend(known.map(|one| kernel::set_neighbour(on, one)));
+        all.extend(known.map(|one| kernel::set_neighbour(device, one)));
         let ways = self.ways.add.iter();
         all.extend(ways.map(|way| kernel::add_onlink_route(way.subnet, device, way.via)));
         all

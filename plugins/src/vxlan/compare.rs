@@ -39,7 +39,7 @@ pub(super) fn network(bridge: &Link, blueprint: &Blueprint) -> Result<()> {
 pub(super) fn devices(bridge: &Link, blueprint: &Blueprint) -> Result<Far> {
     let wanted = &blueprint.tunnel;
     let name = names::device(wanted.vni);
-    let far = Far::find(wanted.vni, blueprint.mode, bridge)?;
+    let far = Far::find(wanted.vni, blueprint.mode)?;
     let far = far.ok_or_else(|| differs(&name, "a VXLAN device", "none"))?;
     let device = &far.device;
     let tunnel = device.tunnel.clone().unwrap_or_default();

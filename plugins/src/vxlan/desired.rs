@@ -33,12 +33,13 @@ impl Knowledge {
         self == Knowledge::Learned
     }
 
-    /// How the bridge treats the tunnel.
+    /// How the bridge treats the tunnel. Where all is computed the tunnel knows it, and
+    /// the bridge hands it whatever is not for a container of this host.
     pub(super) fn role(self) -> PortRole {
         PortRole {
             learning: self == Knowledge::Learned,
-            answers_for_neighbours: self != Knowledge::Learned,
-            floods: self != Knowledge::Computed,
+            answers_for_neighbours: self == Knowledge::Daemon,
+            hears_all_groups: self == Knowledge::Computed,
         }
     }
 }
@@ -212,7 +213,7 @@ mod tests {
         assert_eq!(neighbour.mac.to_string(), "0a:58:0a:00:01:02");
         assert_eq!(remote.mac, neighbour.mac);
         assert_eq!(remote.host.to_string(), "192.0.2.1");
-        assert!(!desired.knowledge.role().floods);
+        assert!(desired.knowledge.role().hears_all_groups);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use kernel::PortFlags;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::names;
 use super::peers::Source;
 use crate::{Error, Result};
 
@@ -170,11 +171,12 @@ impl Keys {
         })
     }
 
-    /// What the bridge does with a container's frames.
-    pub(super) fn port_flags(&self) -> PortFlags {
+    /// What a bridge with this mark does with a container's frames.
+    pub(super) fn port_flags(&self, mark: &str) -> PortFlags {
         PortFlags {
             hairpin: self.hairpin_mode,
             isolated: self.isolated,
+            is_fixed: names::is_fixed(mark),
         }
     }
 

@@ -27,7 +27,7 @@ use ipnetwork::IpNetwork;
 use kernel::{Link, Netlink, PortFlags, VethPair};
 
 use crate::attachment::{Identity, requested_mac};
-use crate::container::Inside;
+use crate::container::{Announcement, Inside};
 use crate::undo::Undo;
 use crate::{Error, Result, bridge, cable, check, garbage, gateway, lease, routes, spoof};
 use blueprint::Blueprint;
@@ -102,6 +102,10 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
 
     let mut undo = Undo::default();
     let mut early = lease::take_early(call, &mut undo)?;
+    if early.is_none() && overlay::is_leased(config) {
+        // The hardware address must follow from it, whoever executes.
+        early = Some(lease::take(call, &mut undo)?);
+    }
     let mac = asked_mac.unwrap_or_else(|| lease::mac(early.as_ref(), &identity));
     let duties = match &mut early {
         Some(lease) => duties_of(&keys, config, lease)?,
@@ -119,7 +123,8 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         mtu: Some(mtu),
     };
     cable::lay(&mut host, &pair, &identity, &mut undo)?;
-    cable::plug_in(&mut host, &segment, &identity, keys.port_flags())?;
+    let flags = keys.port_flags(&segment.alias);
+    cable::plug_in(&mut host, &segment, &identity, flags)?;
     if keys.macspoofchk {
         spoof::guard(&identity, mac, &mut undo)?;
     }
@@ -139,9 +144,17 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     if matches!(keys.peers, Source::Evpn) {
         daemon::tell(&mut host, &segment, mac, &layer3)?;
     }
+    let asks = keys.mode == Mode::L2 && !flags.is_fixed;
+    inside.is_quiet = asks && keys.peers.is_listed();
     let link = inside.configure(&mut layer3)?;
-    bridge::wait_for_port(&mut host, &identity.host_link)?;
-    match keys.peers.may_be_many() {
+    let port = bridge::wait_for_port(&mut host, &identity.host_link)?;
+    if flags.is_fixed {
+        // Others know it already, and this bridge by this.
+        inside.announcement = Announcement::Never;
+        let pin = port.map(|port| kernel::pin_to_port(port.index, mac));
+        host.apply(pin.as_slice())?;
+    }
+    match asks && keys.peers.may_be_many() {
         true => inside.announce_to_many(&link, &layer3)?,
         false => inside.announce(&link)?,
     }
@@ -230,9 +243,23 @@ fn check_links(request: &Request) -> Result<()> {
         |flags: PortFlags| format!("hairpin {}, isolated {}", flags.hairpin, flags.isolated);
     check::same(
         &format!("flags of port {}", port.name),
-        &flags(keys.port_flags()),
+        &flags(keys.port_flags(&segment.alias)),
         &flags(port.port),
     )?;
+    if port.port.is_fixed {
+        let known = host.forwarding(port.index)?;
+        let is_known = known
+            .iter()
+            .any(|one| one.is_set && one.mac.to_string() == interface.mac);
+        if !is_known {
+            let expected = format!("behind {}", port.name);
+            return Err(check::differs(
+                "the container's hardware address",
+                &expected,
+                "not set",
+            ));
+        }
+    }
     let mut told = result.clone();
     let duties = duties_of(&keys, config, &mut told)?;
     if !router::serves(&mut host, keys.vni, &duties)? {

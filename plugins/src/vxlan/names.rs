@@ -39,10 +39,41 @@ pub(super) fn lock(vni: u32) -> String {
     format!("vxlan/{vni}")
 }
 
-/// What is written on the bridge of a network once it is complete.
+/// How what is written on a network's links begins. Not how the marks of attachments
+/// begin: nobody must take it for one.
+const MARK: &str = "slash24-vxlan";
+/// What is written besides on a bridge that learns nothing.
+const FIXED: &str = "fixed";
+
+/// What is written on a network's links.
 pub(super) fn mark(network: &str) -> String {
-    // Not how the marks of attachments begin: nobody must take it for one.
-    format!("slash24-vxlan {network}")
+    format!("{MARK} {network}")
+}
+
+/// What is written on the bridge of a network once it is complete, and whether who is
+/// where on it is set: an ADD has to know this, and does not look at the inventory.
+pub(super) fn bridge_mark(network: &str, is_fixed: bool) -> String {
+    match is_fixed {
+        true => format!("{MARK} {network} {FIXED}"),
+        false => mark(network),
+    }
+}
+
+/// Whether the mark on a bridge says that who is where on it is set.
+pub(super) fn is_fixed(mark: &str) -> bool {
+    mark.split(' ').nth(2) == Some(FIXED)
+}
+
+/// The network that a mark is of.
+pub(super) fn network_of(mark: &str) -> Option<&str> {
+    let mut words = mark.split(' ');
+    words.next().filter(|word| *word == MARK)?;
+    words.next()
+}
+
+/// Whether a mark is a network's.
+pub(super) fn is_of(mark: &str, network: &str) -> bool {
+    network_of(mark) == Some(network)
 }
 
 /// The hardware address of a host's tunnel end point.
@@ -83,14 +114,24 @@ pub(super) fn exit_macs(vni: u32) -> (Mac, Mac) {
 }
 
 fn derived(kind: &str, of: &str) -> Mac {
-    let [a, b, c, d, e, f, ..] =
-        fnv1a(format!("slash24-vxlan {kind} {of}").as_bytes()).to_be_bytes();
+    let [a, b, c, d, e, f, ..] = fnv1a(format!("{MARK} {kind} {of}").as_bytes()).to_be_bytes();
     Mac::local([a, b, c, d, e, f])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn marks_say_whose_a_bridge_is_and_what_it_knows() {
+        for is_known in [true, false] {
+            let mark = bridge_mark("red", is_known);
+            assert!(is_of(&mark, "red") && !is_of(&mark, "re"), "{mark}");
+            assert_eq!(is_fixed(&mark), is_known, "{mark}");
+        }
+        assert_eq!(network_of("slash24 red c eth0"), None);
+        assert!(!is_fixed("slash24-vxlan fixed"));
+    }
 
     #[test]
     fn names_fit_and_addresses_differ() {

@@ -12,6 +12,8 @@ use serde::Deserialize;
 use super::fault::Fault;
 use crate::Result;
 
+const HOST_LOCAL: &str = "host-local";
+
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Raw {
@@ -43,6 +45,13 @@ struct Range {
     gateway: Option<AddressTemplate>,
 }
 
+/// Whether `host-local` gives addresses, whichever implementation of it: it needs no
+/// interface to do so.
+pub(super) fn is_leased(config: &Config) -> bool {
+    let ipam = config.get("ipam").map(cni::fold::read::<Raw>);
+    ipam.is_some_and(|raw| raw.is_ok_and(|raw| raw.plugin == HOST_LOCAL))
+}
+
 impl Overlay {
     /// Reads `ipam`; nothing when another plugin than `host-local` gives addresses.
     pub(super) fn read(config: &Config) -> Result<Self> {
@@ -50,7 +59,7 @@ impl Overlay {
             return Ok(Overlay::default());
         };
         let raw: Raw = cni::fold::read(ipam).map_err(cni::Error::from)?;
-        if raw.plugin != "host-local" {
+        if raw.plugin != HOST_LOCAL {
             return Ok(Overlay::default());
         }
         let single: RawRange = cni::fold::read(ipam).map_err(cni::Error::from)?;

@@ -52,6 +52,11 @@ impl Peer {
 }
 
 impl Source {
+    /// Whether what is for everybody is copied to each host of a list.
+    pub(super) fn is_listed(&self) -> bool {
+        !matches!(self, Source::Group(_) | Source::Evpn)
+    }
+
     /// Whether what is for everybody may have to be copied to so many hosts that
     /// nobody should wait for it. An inventory is not read to find out.
     pub(super) fn may_be_many(&self) -> bool {

@@ -11,7 +11,7 @@
 use std::fmt;
 
 use ipnetwork::IpNetwork;
-use kernel::{Link, Neighbour, Netlink, Netns, VethPair, sysctl};
+use kernel::{Link, Neighbour, Netlink, Netns, PortFlags, VethPair, sysctl};
 
 use super::{exit, names};
 use crate::Result;
@@ -121,6 +121,13 @@ impl Router {
                 alias: "",
             }),
         ])?;
+        if names::is_fixed(&bridge.alias) {
+            let flags = PortFlags {
+                is_fixed: true,
+                ..PortFlags::default()
+            };
+            host.apply(&[kernel::set_port_flags(&name, flags)])?;
+        }
         let port = expect(host, &name)?;
         // Other hosts' gateways have the same address: whatever comes from them, the
         // way to the gateway is this one.

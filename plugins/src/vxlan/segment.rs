@@ -70,7 +70,7 @@ pub(super) fn find(host: &mut Netlink, network: &str, vni: u32) -> Result<Option
     let Some(link) = host.link(&names::bridge(vni))? else {
         return Ok(None);
     };
-    if link.kind == "bridge" && link.alias == names::mark(network) {
+    if link.kind == "bridge" && names::is_of(&link.alias, network) {
         return Ok(Some(link));
     }
     let is_leftover = link.kind == "bridge" && link.alias.is_empty();
@@ -81,7 +81,7 @@ pub(super) fn find(host: &mut Netlink, network: &str, vni: u32) -> Result<Option
 }
 
 fn taken(vni: u32, link: &Link) -> crate::Error {
-    let owner = match link.alias.strip_prefix(&names::mark("")) {
+    let owner = match names::network_of(&link.alias) {
         Some(network) => format!("network \"{network}\""),
         None => format!("link {}, which is not of this network", link.name),
     };
@@ -121,11 +121,12 @@ fn try_to_build(host: &mut Netlink, network: &str, blueprint: &Blueprint) -> Res
     if blueprint.mode == Mode::L2 {
         attach_device(host, network, &bridge, blueprint)?;
     }
-    let far = Far::find(vni, blueprint.mode, &bridge)?;
+    let far = Far::find(vni, blueprint.mode)?;
     let mut far = far.ok_or_else(|| kernel::Error::Garbled(format!("create vx{vni}")))?;
     far.apply(&Changes::from_nothing(&blueprint.desired))?;
-    host.apply(&[kernel::set_up_as(bridge.index, &names::mark(network))])?;
-    Ok(bridge)
+    let mark = names::bridge_mark(network, blueprint.is_fixed);
+    host.apply(&[kernel::set_up_as(bridge.index, &mark)])?;
+    expect(host, &bridge.name)
 }
 
 /// Makes the VXLAN device, in the router if hosts are routed to.
@@ -192,9 +193,7 @@ fn seal(bridge: &str, blueprint: &Blueprint) -> Result<()> {
     v6.set("accept_ra", "0")?;
     v6.set("accept_dad", "0")?;
     let device = names::device(blueprint.tunnel.vni);
-    // Where hosts are routed to there is nothing that floods.
-    let limit = blueprint.storm_limit.filter(|_| blueprint.mode == Mode::L2);
-    Ok(nft::guard_link(bridge, &device, limit)?)
+    Ok(nft::guard_link(bridge, &device, blueprint.storm_limit)?)
 }
 
 /// Removes the devices of a VNI that are no network's yet.
@@ -222,7 +221,7 @@ pub(super) fn leave(vni: u32, network: &str) -> Result<()> {
         return Ok(());
     };
     // One without a mark is what somebody has left who was killed.
-    let is_own = bridge.alias.is_empty() || bridge.alias == names::mark(network);
+    let is_own = bridge.alias.is_empty() || names::is_of(&bridge.alias, network);
     if bridge.kind != "bridge" || !is_own || !has_no_containers(&mut host, &bridge, vni)? {
         return Ok(());
     }

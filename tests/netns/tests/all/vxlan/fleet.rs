@@ -88,6 +88,13 @@ pub(super) fn tenant(name: &str, vni: u32, hosts: usize, keys: Value) -> Value {
     config
 }
 
+/// [`tenant`] `red` whose hosts are places.
+pub(super) fn places(slots: &str, ipam: &Value) -> Value {
+    let keys =
+        json!({"underlay": "192.0.2.{slot}", "peers": {"places": {"slot": slots}}, "ipam": ipam});
+    tenant("red", 100, 1, keys)
+}
+
 /// A container on a network.
 pub(super) fn attach<'h>(host: &'h Host, config: &Value, id: &str) -> Container<'h> {
     let container = host.container(id);
@@ -136,6 +143,28 @@ pub(super) fn send(from: &Container<'_>, to: &Container<'_>, address: &str, size
         stream.read_to_end(&mut received).unwrap();
         received.len()
     })
+}
+
+/// Attaches a container on every host, and has all reach each other.
+pub(super) fn all_reach_each_other<'f>(fleet: &'f Fleet, config: &Value) -> Vec<Container<'f>> {
+    let hosts = fleet.hosts.iter();
+    let containers: Vec<_> = hosts.map(|host| attach(host, config, "red")).collect();
+    reach_each_other(&containers);
+    containers
+}
+
+/// Asserts that each of them answers all others, at each of its addresses, and by TCP with packets
+/// of full size.
+pub(super) fn reach_each_other(containers: &[Container<'_>]) {
+    for (index, from) in containers.iter().enumerate() {
+        for (other, to) in containers.iter().enumerate().filter(|(o, _)| *o != index) {
+            for address in to.addresses("eth0") {
+                let address = address.split('/').next().unwrap();
+                reach(from, address);
+                assert_eq!(send(from, to, address, 200_000), 200_000, "{index} {other}");
+            }
+        }
+    }
 }
 
 /// What a host has, but for a table of the packet filter, which is the host's while its chains are

@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use netns::{Call, Container, Namespace, Plugins, trial};
 use serde_json::{Value, json};
 
-use super::fleet::{Capture, Fleet, add, attach, del, look, reach, send, tenant};
+use super::fleet::{Capture, Fleet, add, attach, del, look, reach, reach_each_other, send, tenant};
 use crate::network::with_previous;
 
 pub(super) fn trials() -> Vec<Trial> {
@@ -89,26 +89,6 @@ fn own_subnets(name: &str, vni: u32, slots: &str) -> Value {
             ]},
         }),
     )
-}
-
-fn reach_each_other(containers: &[Container<'_>]) {
-    for (index, from) in containers.iter().enumerate() {
-        for (other, to) in containers
-            .iter()
-            .enumerate()
-            .filter(|(other, _)| *other != index)
-        {
-            for address in to.addresses("eth0") {
-                let address = address.split('/').next().unwrap();
-                reach(from, address);
-                assert_eq!(
-                    send(from, to, address, 200_000),
-                    200_000,
-                    "{index} to {other}"
-                );
-            }
-        }
-    }
 }
 
 fn routed() {

@@ -1,5 +1,6 @@
 //! `vxlan`: private segments across hosts.
 
+mod computed;
 mod evpn;
 mod fleet;
 mod gateway;
@@ -15,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     [
         segment::trials(),
         peers::trials(),
+        computed::trials(),
         gateway::trials(),
         evpn::trials(),
         lifecycle::trials(),
