@@ -14,8 +14,9 @@ use crate::{Error, Result};
 pub(crate) const MARK: &str = "slash24";
 /// How the second names of the host's devices begin that containers have.
 pub(crate) const OTHER_NAME: &str = "s24-";
-/// `IFALIASZ - 1` (linux/if.h).
-const LONGEST_ALIAS: usize = 255;
+/// `IFALIASZ - 2` (linux/if.h): in a message a NUL follows the text, and the kernel
+/// counts it.
+const LONGEST_ALIAS: usize = 254;
 /// How the hardware addresses begin that follow from leases.
 const OF_LEASES: [u8; 2] = [0x0a, 0x58];
 

@@ -58,6 +58,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "leftovers/bridge/del-without-prevResult",
             del_without_previous,
         ),
+        ours("leftovers/names-that-are-long", long_names),
         ours(
             "leftovers/an-empty-lease-file-is-no-lease",
             empty_lease_file,
@@ -318,6 +319,24 @@ fn failed_add(config: &Value) {
     );
     before[1].assert_same(&Snapshot::of(&container, &[]), "after a failed ADD");
     only_the_network_remains(&before[0], &look(&host));
+}
+
+/// What is written on links holds 254 bytes, and names may have more.
+fn long_names() {
+    for length in [238, 239, 240, 241, 400] {
+        let (_fabric, host) = on_fabric();
+        let before = look(&host);
+        let container = host.container("c");
+        let id = "c".repeat(length);
+        for config in [guarded_config(), macvlan_config(), ptp_config()] {
+            let call = call(&container, &config).env("CNI_CONTAINERID", &id);
+            call.add().success();
+            container.ping("10.1.2.1");
+            call.del().success();
+            assert!(container.link("eth0").is_none());
+        }
+        only_the_network_remains(&before, &look(&host));
+    }
 }
 
 /// The reference writes leases in two steps; a crash between them leaves a file with nothing in it.
