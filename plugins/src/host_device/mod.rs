@@ -45,7 +45,7 @@ impl Plugin for HostDevice {
         garbage::collect(call, |_| {
             let mut host = Netlink::open()?;
             for link in host.links()? {
-                restore_name(&mut host, &link)?;
+                restore_name(&mut host, &link, None)?;
             }
             Ok(())
         })
@@ -126,9 +126,13 @@ fn put_back(request: &Request, identity: &Identity, before: &Link) -> Result<()>
 
 /// Gives the attachment's device back to the host, wherever it is.
 fn bring_home(request: &Request, identity: &Identity) -> Result<()> {
+    let configured = match Device::read(&request.config) {
+        Ok(Device::Named(name)) => Some(name),
+        _ => None,
+    };
     let mut host = Netlink::open()?;
     if let Some(link) = host.link(&identity.other_name)? {
-        restore_name(&mut host, &link)?;
+        restore_name(&mut host, &link, configured.as_deref())?;
     }
     let Some(mut inside) = Inside::open_if_there(request, identity)? else {
         return Ok(());
@@ -149,12 +153,19 @@ fn bring_home(request: &Request, identity: &Identity) -> Result<()> {
             kernel::hand_over(link.index, home, name, ""),
         ]
     };
-    // If somebody else has its name by now, the kernel numbers it.
-    let name = match host.link(&link.alias)? {
-        None => link.alias.as_str(),
-        Some(_) => "dev%d",
+    // If somebody else has its name by now, or nobody knows it, the kernel numbers it.
+    let name = match name_at_home(&link, configured.as_deref()) {
+        Some(name) if host.link(name)?.is_none() => name,
+        _ => "dev%d",
     };
     Ok(netlink.apply(&back(name))?)
+}
+
+/// The name that a device had on the host: it is written on it, unless the container has
+/// written something else there. Then it is the one that the configuration has.
+fn name_at_home<'n>(link: &'n Link, configured: Option<&'n str>) -> Option<&'n str> {
+    let written = Some(link.alias.as_str()).filter(|alias| cni::name::is_interface(alias));
+    written.or(configured)
 }
 
 /// Whether the reference moved a device, or a kernel without second names had it moved:
@@ -169,16 +180,16 @@ fn is_the_references(link: &Link) -> bool {
 }
 
 /// Gives a device its name back that came home when its container's namespace ended.
-fn restore_name(host: &mut Netlink, link: &Link) -> Result<()> {
+fn restore_name(host: &mut Netlink, link: &Link, configured: Option<&str>) -> Result<()> {
     let mut names = link.other_names.iter();
     let Some(other) = names.find(|name| name.starts_with(OTHER_NAME)) else {
         return Ok(());
     };
     let mut operations = vec![kernel::delete_other_name(link.index, other)];
-    if link.alias != link.name && cni::name::is_interface(&link.alias) {
+    if let Some(name) = name_at_home(link, configured).filter(|name| *name != link.name) {
         operations.push(kernel::set_state(link.index, false));
         // It keeps the name that it has if another device has taken its own.
-        let rename = kernel::rename(link.index, &link.alias);
+        let rename = kernel::rename(link.index, name);
         operations.push(rename.tolerate(&[Errno::EEXIST]));
     }
     operations.push(kernel::set_alias(link.index, ""));

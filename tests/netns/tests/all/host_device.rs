@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ours("host-device/in-user-space", in_user_space),
         ours("host-device/after-the-namespace", after_the_namespace),
         ours("host-device/its-name-was-taken", name_was_taken),
+        ours("host-device/its-alias-was-changed", alias_was_changed),
         ours("host-device/add-over-leftovers", add_over_leftovers),
         ours("host-device/failed-add-gives-it-back", failed_add),
         ours("host-device/path-reused-by-another", path_reused),
@@ -207,6 +208,41 @@ fn name_was_taken() {
         .success();
     let back = host.link("dev0").expect("the kernel numbered it");
     assert_eq!(back["address"], MAC);
+}
+
+/// The container may write on the device what it likes. It goes home all the same: by the
+/// name in the configuration, or by one that the kernel makes up.
+fn alias_was_changed() {
+    for alias in ["a/b", "", "two words"] {
+        for ended in [false, true] {
+            let (_fabric, host) = with_card();
+            let container = host.container("c");
+            let call = call(Plugins::Slash24, &container, &by_name());
+            call.add().success();
+            container.ip(&format!("link set eth0 alias '{alias}'"));
+            if ended {
+                // As the kernel does when a namespace ends, for hardware.
+                container.ip(&format!(
+                    "link set eth0 down\nlink set eth0 netns {}",
+                    host.netns().display()
+                ));
+            }
+            call.del().success();
+            is_home(&host);
+        }
+        let (_fabric, host) = with_card();
+        let container = host.container("c");
+        let call = call(
+            Plugins::Slash24,
+            &container,
+            &config(json!({"hwaddr": MAC})),
+        );
+        call.add().success();
+        container.ip(&format!("link set eth0 alias '{alias}'"));
+        call.del().success();
+        let back = host.link("dev0").expect("the kernel numbered it");
+        assert_eq!(back["address"], MAC);
+    }
 }
 
 fn add_over_leftovers() {
