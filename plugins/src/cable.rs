@@ -102,7 +102,7 @@ pub(crate) fn remove(request: &Request, guards: Option<nft::Release>) -> Result<
     }
     guards.map_or(Ok(()), nft::Release::commit)?;
     if let Some(mut inside) = Inside::open_if_there(request, &identity)? {
-        inside.remove()?;
+        inside.remove("veth")?;
     }
     Ok(None)
 }

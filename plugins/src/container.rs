@@ -323,16 +323,19 @@ impl<'a> Inside<'a> {
     }
 
     /// Removes the interface on DEL, if it is this attachment's: a path may lead to
-    /// another container's namespace by now.
-    pub(crate) fn remove(&mut self) -> Result<()> {
+    /// another container's namespace by now. One that does not say so may be, if it is
+    /// of the `kind` that ADD makes: another implementation can have made it.
+    pub(crate) fn remove(&mut self, kind: &str) -> Result<()> {
         self.forget_rules()?;
         let Some(link) = self.netlink.link(&self.request.ifname)? else {
             return self.remove_unfinished();
         };
-        let prev_mac = prev_mac(self.request);
-        let other_mac =
-            prev_mac.is_some_and(|mac| link.mac.is_some_and(|found| found.to_string() != mac));
-        if other_mac || self.identity.is_anothers(&link) || self.is_anothers_cable(&link)? {
+        if !self.identity.is_own(&link)
+            && (link.kind != kind
+                || has_another_mac(self.request, &link)
+                || self.identity.is_anothers(&link)
+                || self.is_anothers_cable(&link)?)
+        {
             return Ok(());
         }
         let _inside = self.netns.enter()?;
@@ -359,8 +362,15 @@ impl<'a> Inside<'a> {
     }
 }
 
+/// Whether an interface has another hardware address than the one that ADD made. The
+/// container may have changed it, so this only tells links that do not say whose they are.
+pub(crate) fn has_another_mac(request: &Request, link: &Link) -> bool {
+    let told = prev_mac(request);
+    told.is_some_and(|told| link.mac.is_some_and(|found| found.to_string() != told))
+}
+
 /// The hardware address that the interface had when ADD made it.
-pub(crate) fn prev_mac(request: &Request) -> Option<String> {
+fn prev_mac(request: &Request) -> Option<String> {
     let result = request.config.prev_result().ok().flatten()?;
     let mut interfaces = result.interfaces.into_iter();
     let interface = interfaces.find(|i| i.name == request.ifname && !i.sandbox.is_empty())?;

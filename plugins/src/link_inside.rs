@@ -170,7 +170,7 @@ impl<K: LinkInside> Plugin for Of<K> {
     /// while this one still answers for it.
     fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
         let identity = Identity::of(call.request);
-        remove(call.request, &identity)?;
+        remove::<K>(call.request, &identity)?;
         K::leave_host(call.request, &identity)?;
         call.ipam_forward()
     }
@@ -231,7 +231,7 @@ fn add<K: LinkInside>(call: &Call<'_>) -> Result<Attachment> {
         identity: &identity,
     };
     keys.create(&mut site)?;
-    undo.push(|| remove(request, &identity));
+    undo.push(|| remove::<K>(request, &identity));
     let mut lease = match early {
         Some(lease) => lease,
         None => lease::take(call, &mut undo)?,
@@ -254,9 +254,9 @@ fn add<K: LinkInside>(call: &Call<'_>) -> Result<Attachment> {
     Ok(lease::result(request, netns, Vec::new(), &link, lease))
 }
 
-fn remove(request: &Request, identity: &Identity) -> Result<()> {
+fn remove<K: LinkInside>(request: &Request, identity: &Identity) -> Result<()> {
     match Inside::open_if_there(request, identity)? {
-        Some(mut inside) => inside.remove(),
+        Some(mut inside) => inside.remove(K::KIND),
         None => Ok(()),
     }
 }

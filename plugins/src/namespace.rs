@@ -79,9 +79,8 @@ impl<'a> Namespace<'a> {
     /// Whether a link is this attachment's: a path may lead to another container's
     /// namespace by now.
     pub(crate) fn is_own(&self, link: &Link) -> bool {
-        let found = link.mac.map(|mac| mac.to_string());
-        let told = container::prev_mac(self.request);
-        let other_mac = told.is_some_and(|told| found.is_some_and(|found| found != told));
-        !other_mac && !Identity::of(self.request).is_anothers(link)
+        let identity = Identity::of(self.request);
+        identity.is_own(link)
+            || !(container::has_another_mac(self.request, link) || identity.is_anothers(link))
     }
 }

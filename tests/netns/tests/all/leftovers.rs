@@ -45,6 +45,12 @@ pub(crate) fn trials() -> Vec<Trial> {
             trial(name("del-after-the-interface"), move || {
                 del_after_the_interface(&config())
             }),
+            trial(name("del-after-another-mac"), move || {
+                del_after_another_mac(&config())
+            }),
+            trial(name("del-is-not-for-anothers-interface"), move || {
+                del_of_anothers(&config())
+            }),
             trial(name("del-of-what-never-was"), move || {
                 del_of_what_never_was(&config())
             }),
@@ -287,6 +293,38 @@ fn del_after_the_interface(config: &Value) {
         .del()
         .success();
     only_the_network_remains(&before, &look(&host));
+}
+
+/// The container gave its interface another hardware address: it is the attachment's still, and
+/// must not keep an IP address that the next container gets.
+fn del_after_another_mac(config: &Value) {
+    let (_fabric, host) = on_fabric();
+    let before = look(&host);
+    let container = host.container("c");
+    let add = call(&container, config);
+    let result = add.add().success();
+    container.ip("link set eth0 address 02:00:00:00:00:99");
+    add.stdin(&with_previous(config, &result).to_string())
+        .del()
+        .success();
+    assert!(container.link("eth0").is_none());
+    only_the_network_remains(&before, &look(&host));
+}
+
+/// An interface in the way makes ADD fail. The DEL that follows is not for it.
+fn del_of_anothers(config: &Value) {
+    let (_fabric, host) = on_fabric();
+    let container = host.container("c");
+    container.ip("link add eth0 type bridge");
+    call(&container, config).add().failure();
+    let before = [look(&host), Snapshot::of(&container, &[])];
+    call(&container, config).del().success();
+    before[1].assert_same(&Snapshot::of(&container, &[]), "after DEL");
+    call(&container, config)
+        .env("CNI_IFNAME", "lo")
+        .del()
+        .success();
+    only_the_network_remains(&before[0], &look(&host));
 }
 
 fn del_of_what_never_was(config: &Value) {
