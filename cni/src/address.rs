@@ -33,3 +33,31 @@ pub(crate) mod cidr {
         super::parse_cidr(&text).map_err(serde::de::Error::custom)
     }
 }
+
+/// For `#[serde(with = "optional")]` on addresses that may be missing: an empty text is
+/// what Go makes of none.
+pub(crate) mod optional {
+    use std::borrow::Cow;
+    use std::net::IpAddr;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(ip: &Option<IpAddr>, to: S) -> Result<S::Ok, S::Error> {
+        ip.serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<IpAddr>, D::Error> {
+        let text = <Option<Cow<'de, str>>>::deserialize(from)?.unwrap_or_default();
+        match text.is_empty() {
+            true => Ok(None),
+            false => text.parse().map(Some).map_err(|_| {
+                D::Error::custom(format!(
+                    "\"{text}\" is not an address such as 10.1.2.3 or fd00::3"
+                ))
+            }),
+        }
+    }
+}

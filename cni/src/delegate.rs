@@ -207,7 +207,7 @@ pub fn execute_file(file: &Path, env: &Environment, stdin: &[u8]) -> Result<Vec<
 /// Reads what a plugin printed as a result.
 ///
 /// # Errors
-/// [`Error::BadResult`] or [`Error::UnknownVersion`].
+/// [`Error::BadResult`].
 pub fn read_result(stdout: &[u8], version: Version, name: &str) -> Result<Attachment, Error> {
     let value: Value = serde_json::from_slice(stdout).map_err(|error| Error::BadResult {
         whose: format!("plugin \"{name}\""),

@@ -10,10 +10,10 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use crate::address::cidr;
+use crate::address::{cidr, optional};
 use crate::{Error, Version, fold};
 
 /// The state of an attachment: interfaces, addresses, routes and name servers.
@@ -64,10 +64,14 @@ pub struct Ip {
     #[serde(with = "cidr")]
     pub address: IpNetwork,
     /// The subnet's gateway.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
     /// Which of [`Attachment::interfaces`] has it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "read_index",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub interface: Option<usize>,
     /// Whether others may have the address at the same time (anycast). This is an
     /// extension of ours: it is there when it is true, for the plugins that follow.
@@ -80,6 +84,12 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+/// Plugins that were made with the reference's library of 2017 say -1 for none.
+fn read_index<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
+    let index = Option::<i64>::deserialize(from)?;
+    Ok(index.and_then(|index| usize::try_from(index).ok()))
+}
+
 /// A route of the container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
@@ -87,7 +97,7 @@ pub struct Route {
     #[serde(with = "cidr")]
     pub dst: IpNetwork,
     /// The next hop; none means the gateway of the address of that family.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
     pub gw: Option<IpAddr>,
     /// Path MTU in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,7 +156,7 @@ struct OldResult {
 struct OldIp {
     #[serde(with = "cidr")]
     ip: IpNetwork,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
     gateway: Option<IpAddr>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     routes: Vec<Route>,
@@ -240,10 +250,12 @@ impl Attachment {
     }
 
     /// Reads a result of any version. One that does not name its version has
-    /// `default`; `whose` is for the error.
+    /// `default`; `whose` is for the error. An address that is said to belong to an
+    /// interface that is not listed belongs to none: the reference does not look, and
+    /// IPAM plugins have been seen to say anything.
     ///
     /// # Errors
-    /// [`Error::BadResult`] or [`Error::UnknownVersion`].
+    /// [`Error::BadResult`].
     pub fn from_json(value: &Value, default: Version, whose: &str) -> Result<Self, Error> {
         let bad = |why: String| Error::BadResult {
             whose: whose.to_owned(),
@@ -253,25 +265,21 @@ impl Attachment {
             .as_object()
             .ok_or_else(|| bad(format!("{value} is not an object")))?;
         let version = match fold::get(object, "cniVersion").and_then(Value::as_str) {
-            Some(text) if !text.is_empty() => text.parse()?,
+            Some(text) if !text.is_empty() => text
+                .parse()
+                .map_err(|error: Error| bad(error.to_string()))?,
             _ => default,
         };
         let read = match version < Version::V0_3_0 {
             true => fold::read_object(object).map(OldResult::into_attachment),
             false => fold::read_object(object),
         };
-        let attachment: Attachment = read.map_err(|e| bad(e.to_string()))?;
+        let mut attachment: Attachment = read.map_err(|e| bad(e.to_string()))?;
         let interfaces = attachment.interfaces.len();
-        let astray = attachment
-            .ips
-            .iter()
-            .find_map(|ip| ip.interface.filter(|i| *i >= interfaces));
-        match astray {
-            Some(index) => Err(bad(format!(
-                "an address belongs to interface {index}, and there are {interfaces}"
-            ))),
-            None => Ok(attachment),
+        for ip in &mut attachment.ips {
+            ip.interface = ip.interface.filter(|index| *index < interfaces);
         }
+        Ok(attachment)
     }
 }
 
@@ -380,10 +388,29 @@ mod tests {
         };
         assert!(bad(json!("")).contains("not an object"));
         assert!(bad(json!({"ips": [{"address": "10.0.0.1"}]})).contains("\"ips[0].address\""));
-        assert!(
-            bad(json!({"ips": [{"address": "10.0.0.1/8", "interface": 1}]}))
-                .contains("interface 1")
-        );
+        assert!(bad(json!({"ips": [{"address": "10.0.0.1/8", "gateway": "x"}]})).contains("\"x\""));
+        let newer = bad(json!({"cniVersion": "9.0.0"}));
+        assert!(newer.starts_with("x: ") && newer.contains("\"9.0.0\""));
+    }
+
+    #[test]
+    fn what_the_reference_reads_is_read() {
+        let read = |value: Value| Attachment::from_json(&value, Version::V1_0_0, "x").unwrap();
+        let attachment = read(json!({
+            "interfaces": [{"name": "eth0"}],
+            "ips": [
+                {"address": "10.0.0.2/8", "interface": 0, "gateway": ""},
+                {"address": "10.0.0.3/8", "interface": 1},
+                {"address": "10.0.0.4/8", "interface": -1, "gateway": null},
+            ],
+            "routes": [{"dst": "10.0.0.0/8", "gw": ""}],
+        }));
+        let indices: Vec<_> = attachment.ips.iter().map(|ip| ip.interface).collect();
+        assert_eq!(indices, [Some(0), None, None]);
+        assert!(attachment.ips.iter().all(|ip| ip.gateway.is_none()));
+        assert_eq!(attachment.routes[0].gw, None);
+        let old = read(json!({"cniVersion": "0.2.0", "ip4": {"ip": "10.0.0.2/8", "gateway": ""}}));
+        assert_eq!(old.ips[0].gateway, None);
     }
 
     #[test]

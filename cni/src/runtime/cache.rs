@@ -231,7 +231,7 @@ impl Cached {
     /// The result of ADD, if it succeeded.
     ///
     /// # Errors
-    /// [`Error::BadResult`] or [`Error::UnknownVersion`].
+    /// [`Error::BadResult`].
     pub fn attachment(&self, default: Version) -> Result<Option<Attachment>, Error> {
         let read = |value| Attachment::from_json(value, default, "the cached result");
         self.result.as_ref().map(read).transpose()
