@@ -85,9 +85,10 @@ impl Args {
         )
     }
 
-    /// The value of `key`, if it is set to anything.
+    /// The value of `key`, if it is set to anything. Of several the last counts, as in
+    /// the reference: runtimes append what users ask for to their own.
     pub fn get(&self, key: &str) -> Option<&str> {
-        let set = self.0.iter().find(|(k, _)| k == key);
+        let set = self.0.iter().rfind(|(k, _)| k == key);
         set.map(|(_, value)| value.as_str())
             .filter(|value| !value.is_empty())
     }
@@ -228,6 +229,10 @@ mod tests {
         assert_eq!(args.get("IP"), Some("10.0.0.2"));
         assert_eq!(args.get("EMPTY"), None);
         assert_eq!(args.get("broken"), None);
+        assert_eq!(
+            Args::parse("IP=10.0.0.2;IP=10.0.0.3").get("IP"),
+            Some("10.0.0.3")
+        );
     }
 
     #[test]
