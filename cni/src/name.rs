@@ -14,16 +14,18 @@ pub const IDENTIFIER: &str =
     "it must start with a letter or a digit and hold only letters, digits, '_', '.' and '-'";
 
 /// Whether the kernel takes `name` as an interface's (`dev_valid_name`): 1 to 15
-/// bytes, not `.` or `..`, without `/`, `:` and white space.
+/// bytes, not `.` or `..`, without `/`, `:` and white space, which to the kernel is also
+/// the byte of Latin-1's. `all` and `default` have directories of parameters that are
+/// no interface's. U+FFFD stands for bytes that were no text.
 pub fn is_interface(name: &str) -> bool {
     (1..=15).contains(&name.len())
-        && name != "."
-        && name != ".."
-        && !name.contains(|c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace())
+        && ![".", "..", "all", "default"].contains(&name)
+        && !name.contains(|c: char| matches!(c, '/' | ':' | '%' | '\u{fffd}') || c.is_whitespace())
+        && !name.bytes().any(|byte| byte == 0xa0)
 }
 
 /// What [`is_interface`] wants, for messages.
-pub const INTERFACE: &str = "an interface name has 1 to 15 bytes, is not '.' or '..', and holds no '/', ':', '%' or white space";
+pub const INTERFACE: &str = "an interface name has 1 to 15 bytes, is not '.', '..', 'all' or 'default', and holds no '/', ':', '%' or white space";
 
 #[cfg(test)]
 mod tests {
@@ -53,6 +55,10 @@ mod tests {
             "a:b",
             "a b",
             "a\u{a0}b",
+            "à",
+            "a\u{fffd}",
+            "all",
+            "default",
             "éééééééé",
         ] {
             assert!(!is_interface(bad), "{bad}");

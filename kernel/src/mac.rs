@@ -36,15 +36,25 @@ pub struct NotAMac;
 impl FromStr for Mac {
     type Err = NotAMac;
 
-    /// Bytes separated by `:` or `-`.
+    /// Bytes separated by `:` or `-`, or pairs of bytes by `.`, as the reference has it.
     fn from_str(text: &str) -> Result<Self, NotAMac> {
-        let mut bytes = [0; 6];
-        let mut parts = text.split([':', '-']);
-        for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or(NotAMac)?;
-            *byte = u8::from_str_radix(part, 16).map_err(|_| NotAMac)?;
+        let separator = [':', '-', '.']
+            .into_iter()
+            .find(|sign| text.contains(*sign));
+        let separator = separator.ok_or(NotAMac)?;
+        let width = if separator == '.' { 4 } else { 2 };
+        let parts: Vec<_> = text.split(separator).collect();
+        let digits = parts.concat();
+        let is_hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if parts.iter().any(|part| part.len() != width) || digits.len() != 12 || !is_hexadecimal {
+            return Err(NotAMac);
         }
-        parts.next().is_none().then_some(Mac(bytes)).ok_or(NotAMac)
+        let mut bytes = [0; 6];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            let digits = digits.get(2 * index..2 * index + 2).ok_or(NotAMac)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| NotAMac)?;
+        }
+        Ok(Mac(bytes))
     }
 }
 
@@ -54,10 +64,16 @@ mod tests {
 
     #[test]
     fn text() {
-        let mac: Mac = "0A-58:0a:32:0b:02".parse().unwrap();
+        let mac: Mac = "0A-58-0a-32-0b-02".parse().unwrap();
         assert_eq!(mac.to_string(), "0a:58:0a:32:0b:02");
+        assert_eq!("0a58.0A32.0b02".parse(), Ok(mac));
         for bad in [
             "",
+            "0a580a320b02",
+            "0a58.0a32",
+            "0a:580a.32:0b02",
+            "+a:58:0a:32:0b:02",
+            "ä:58:0a:32:0b:02",
             "0a:58",
             "0a:58:0a:32:0b:02:03",
             "+a:58:0a:32:0b:0",
