@@ -10,7 +10,7 @@ use crate::attachment::Identity;
 use crate::default_route::advertisements::Advertisements;
 use crate::default_route::converge;
 use crate::routing::{self, Routing};
-use crate::{Error, Result, removal, routes, source_routing};
+use crate::{Error, Result, lease, removal, routes, source_routing};
 
 /// How an interface makes itself known to its neighbours (gratuitous ARP,
 /// unsolicited neighbour advertisements).
@@ -148,6 +148,7 @@ impl<'a> Inside<'a> {
         let ifname = &self.request.ifname;
         routes::settle(layer3, &self.routing.wishes, ifname)?;
         let link = self.find()?;
+        lease::fits(layer3, link.mtu)?;
         self.prepare(&link, layer3)?;
         let nets = layer3.ips.iter().map(|ip| ip.address);
         let add = match self.detects_duplicates {

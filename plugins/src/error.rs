@@ -60,7 +60,7 @@ pub enum Error {
         wanted: IpNetwork,
     },
     /// `isDefaultGateway` without a gateway to route to.
-    #[error("\"isDefaultGateway\" is set, but the IPAM plugin gave no address to route for")]
+    #[error("\"isDefaultGateway\" is set, but there is no address to route for; set \"ipam\"")]
     NoGateway,
     /// The container's interface is there already and not of this attachment.
     #[error(
@@ -107,6 +107,21 @@ pub enum Error {
         "the IPAM plugin gave {0} without a gateway, and with type ptp everything goes by one; set \"gateway\" in \"ipam\""
     )]
     NoGatewayFor(IpNetwork),
+    /// A container cannot be its own gateway.
+    #[error(
+        "{0}, which the IPAM plugin gave the container, is its gateway's address as well; set another \"gateway\" in \"ipam\", or keep the address for it"
+    )]
+    OwnGateway(IpNetwork),
+    /// IPv6 wants larger packets than a link takes.
+    #[error(
+        "\"mtu\": {mtu} is not valid: the network has IPv6 addresses ({net}), which need 1280 bytes or more"
+    )]
+    TooSmallForIpv6 {
+        /// The link's MTU, be it chosen or that of the link below.
+        mtu: u32,
+        /// An address.
+        net: IpNetwork,
+    },
     /// STATUS: the link that containers' links would stand on carries no frames.
     #[error("\"master\": {0} is down; set it up: ip link set {0} up")]
     MasterDown(String),
@@ -215,6 +230,8 @@ impl From<Error> for Failure {
             | Error::NoDeviceKey
             | Error::NoDevice(_)
             | Error::NoGatewayFor(_)
+            | Error::OwnGateway(_)
+            | Error::TooSmallForIpv6 { .. }
             | Error::NoDefaultRoute(_)
             | Error::NoDefaultRouteHere(_) => code::INVALID_CONFIG,
             Error::KernelLacks { .. } => code::UNSUPPORTED_FIELD,

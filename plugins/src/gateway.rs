@@ -3,23 +3,36 @@
 use cni::{Attachment, Route};
 use ipnetwork::IpNetwork;
 
-use crate::routes;
+use crate::{Error, Result, routes};
 
 /// Fills in the gateways of a lease, the first of a subnet where the IPAM plugin names
 /// none, and returns them as addresses of the gateway.
-pub(crate) fn addresses(lease: &mut Attachment) -> Vec<IpNetwork> {
+///
+/// # Errors
+/// [`Error::OwnGateway`].
+pub(crate) fn addresses(lease: &mut Attachment) -> Result<Vec<IpNetwork>> {
     let mut gateways = Vec::new();
     for ip in &mut lease.ips {
         let gateway = *ip.gateway.get_or_insert_with(|| first(ip.address));
+        if gateway == ip.address.ip() {
+            return Err(Error::OwnGateway(ip.address));
+        }
         // A prefix that an address of the same family already has fits it.
         gateways.extend(IpNetwork::new(gateway, ip.address.prefix()));
     }
-    gateways
+    Ok(gateways)
 }
 
-/// The first address of a subnet.
-fn first(subnet: IpNetwork) -> std::net::IpAddr {
-    match subnet {
+/// The first address of an address's subnet; of two that are all there are (RFC 3021,
+/// RFC 6164) the other one.
+fn first(address: IpNetwork) -> std::net::IpAddr {
+    match address {
+        IpNetwork::V4(net) if net.prefix() == 31 => {
+            std::net::Ipv4Addr::from_bits(net.ip().to_bits() ^ 1).into()
+        }
+        IpNetwork::V6(net) if net.prefix() == 127 => {
+            std::net::Ipv6Addr::from_bits(net.ip().to_bits() ^ 1).into()
+        }
         IpNetwork::V4(net) => std::net::Ipv4Addr::from_bits(net.network().to_bits() | 1).into(),
         IpNetwork::V6(net) => std::net::Ipv6Addr::from_bits(net.network().to_bits() | 1).into(),
     }

@@ -3,9 +3,9 @@
 use cni::{Attachment, Call, Interface, Request};
 use kernel::{Link, Mac, Netns};
 
-use crate::Result;
 use crate::attachment::{Identity, mac_of_lease};
 use crate::undo::Undo;
+use crate::{Error, Result};
 
 /// Has the IPAM plugin allocate.
 pub(crate) fn take<'a>(call: &Call<'a>, undo: &mut Undo<'a>) -> Result<Attachment> {
@@ -28,6 +28,23 @@ pub(crate) fn take_early<'a>(call: &Call<'a>, undo: &mut Undo<'a>) -> Result<Opt
 fn give_back<'a>(call: &Call<'a>, undo: &mut Undo<'a>) {
     let call = *call;
     undo.push(move || call.ipam_undo());
+}
+
+/// Whether a link of that MTU can have the addresses.
+///
+/// # Errors
+/// [`Error::TooSmallForIpv6`]; the kernel would say that an argument is invalid.
+pub(crate) fn fits(lease: &Attachment, mtu: u32) -> Result<()> {
+    /// `IPV6_MIN_MTU` (linux/ipv6.h).
+    const LEAST: u32 = 1280;
+    let ipv6 = lease.ips.iter().find(|ip| ip.address.is_ipv6());
+    match ipv6.filter(|_| mtu < LEAST) {
+        Some(ip) => Err(Error::TooSmallForIpv6 {
+            mtu,
+            net: ip.address,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// The hardware address of the container's interface when none is asked for.

@@ -137,8 +137,11 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
 fn gateways(lease: &Attachment) -> Result<Vec<(IpAddr, IpAddr)>> {
     let with_gateway = |ip: &Ip| {
         let own = ip.address.ip();
-        let gateway = ip.gateway.ok_or(Error::NoGatewayFor(ip.address))?;
-        Ok((gateway, own))
+        match ip.gateway {
+            None => Err(Error::NoGatewayFor(ip.address)),
+            Some(gateway) if gateway == own => Err(Error::OwnGateway(ip.address)),
+            Some(gateway) => Ok((gateway, own)),
+        }
     };
     match lease.ips.is_empty() {
         true => Err(Error::NoLease),

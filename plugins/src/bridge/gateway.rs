@@ -11,15 +11,18 @@ impl Keys {
     /// Fills in what being a gateway means for the container, and returns the
     /// addresses that it means for the bridge: those in the lease, or the first of
     /// a subnet where the IPAM plugin names none.
-    pub(super) fn gateways(&self, lease: &mut Attachment) -> Vec<IpNetwork> {
+    ///
+    /// # Errors
+    /// [`Error::OwnGateway`].
+    pub(super) fn gateways(&self, lease: &mut Attachment) -> Result<Vec<IpNetwork>> {
         if !self.is_gateway {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let gateways = gateway::addresses(lease);
+        let gateways = gateway::addresses(lease)?;
         if self.is_default_gateway {
             gateway::add_default_routes(lease);
         }
-        gateways
+        Ok(gateways)
     }
 
     /// What must be added to and deleted from a bridge that has the addresses
@@ -84,7 +87,7 @@ mod tests {
         };
         let gateway = keys(json!({"isDefaultGateway": true})).unwrap();
         assert_eq!(
-            gateway.gateways(&mut lease),
+            gateway.gateways(&mut lease).unwrap(),
             nets(&["10.1.2.254/24", "fd00::1/64"])
         );
         assert_eq!(lease.ips[1].gateway, Some("fd00::1".parse().unwrap()));
@@ -96,10 +99,23 @@ mod tests {
         let expected =
             [("0.0.0.0/0", "10.1.2.254"), ("::/0", "fd00::1")].map(|(a, b)| (a.into(), b.into()));
         assert_eq!(routes, expected);
-        gateway.gateways(&mut lease);
+        gateway.gateways(&mut lease).unwrap();
         assert_eq!(lease.routes.len(), 2);
         let plain = keys(json!({})).unwrap();
-        assert!(plain.gateways(&mut lease).is_empty());
+        assert!(plain.gateways(&mut lease).unwrap().is_empty());
+
+        let mut of = |address: &str| {
+            lease.ips = vec![ip(address, None)];
+            gateway.gateways(&mut lease)
+        };
+        assert_eq!(of("10.1.2.4/31").unwrap(), nets(&["10.1.2.5/31"]));
+        assert_eq!(of("10.1.2.5/31").unwrap(), nets(&["10.1.2.4/31"]));
+        assert_eq!(of("fd00::1/127").unwrap(), nets(&["fd00::/127"]));
+        let own = of("10.1.2.1/24").unwrap_err().to_string();
+        assert!(
+            own.contains("10.1.2.1/24") && own.contains("\"gateway\""),
+            "{own}"
+        );
     }
 
     #[test]

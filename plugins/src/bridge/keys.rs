@@ -27,8 +27,9 @@ pub(super) struct Keys {
     preserve_default_vlan: bool,
     #[serde(skip)]
     pub(super) vlans: Vlans,
+    /// Whether there is an IPAM plugin.
     #[serde(skip)]
-    has_addresses: bool,
+    pub(super) has_addresses: bool,
     pub(super) macspoofchk: bool,
     pub(super) enabledad: bool,
     disable_container_interface: bool,

@@ -72,7 +72,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let early = lease::take_early(call, &mut undo)?;
     let mac = asked_mac.unwrap_or_else(|| lease::mac(early.as_ref(), &identity));
     let ready = early
-        .map(|lease| Plan::new(&mut host, found.as_ref(), &keys, lease))
+        .map(|lease| Plan::new(&mut host, found.as_ref(), &keys, mtu, lease))
         .transpose()?;
     let bridge = device::ensure(&mut host, &keys, found, mtu, &mut undo)?;
     let gateway = vlan::ensure_gateway(&mut host, &keys, &bridge, &mut undo)?;
@@ -93,7 +93,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         Some(plan) => plan,
         None => {
             let lease = lease::take(call, &mut undo)?;
-            Plan::new(&mut host, Some(&bridge), &keys, lease)?
+            Plan::new(&mut host, Some(&bridge), &keys, mtu, lease)?
         }
     };
     let routing = gateway.as_ref().unwrap_or(&bridge);
@@ -141,12 +141,16 @@ impl Plan {
         host: &mut Netlink,
         bridge: Option<&Link>,
         keys: &Keys,
+        mtu: Option<u32>,
         mut lease: Attachment,
     ) -> Result<Self> {
-        if lease.ips.is_empty() && keys.is_default_gateway {
-            return Err(Error::NoGateway);
+        match (lease.ips.is_empty(), keys.has_addresses) {
+            (true, true) => return Err(Error::NoLease),
+            (true, false) if keys.is_default_gateway => return Err(Error::NoGateway),
+            _ => {}
         }
-        let gateways = keys.gateways(&mut lease);
+        mtu.map_or(Ok(()), |mtu| lease::fits(&lease, mtu))?;
+        let gateways = keys.gateways(&mut lease)?;
         let routing = match (gateways.is_empty(), keys.vlan_gateway()) {
             (true, _) => None,
             (false, Some(name)) => host.link(&name)?.map(|link| link.index),

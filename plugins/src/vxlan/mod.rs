@@ -188,7 +188,7 @@ fn duties_of(keys: &Keys, config: &Config, lease: &mut Attachment) -> Result<Dut
     if !keys.has_gateway {
         return Ok(Duties::default());
     }
-    let gateways = gateway::addresses(lease);
+    let gateways = gateway::addresses(lease)?;
     if keys.is_default_gateway {
         gateway::add_default_routes(lease);
     } else if keys.mode == Mode::L3 {

@@ -302,6 +302,39 @@ const CASES: &[Case] = &[
     case("bridge/mtu-too-large", 7, &["mtu", "70000"], |w| {
         w.bridge(json!({"mtu": 70000}))
     }),
+    case(
+        "bridge/mtu-too-small-for-IPv6",
+        7,
+        &["\"mtu\"", "1279", "1280", "fd00:1:2::2/64"],
+        |w| w.add(&bridge(Family::V6, json!({"mtu": 1279, "bridge": "br2"}))),
+    ),
+    case(
+        "macvlan/mtu-too-small-for-IPv6",
+        7,
+        &["\"mtu\"", "1000", "1280"],
+        |w| w.add(&macvlan(Family::V6, json!({"mtu": 1000}))),
+    ),
+    case(
+        "bridge/gateway-is-the-container's-own",
+        7,
+        &["10.1.2.1/24", "\"gateway\""],
+        |w| w.ipam(json!({"type": "static", "addresses": [{"address": "10.1.2.1/24"}]})),
+    ),
+    case(
+        "ptp/gateway-is-the-container's-own",
+        7,
+        &["10.1.2.9/24", "\"gateway\""],
+        |w| {
+            let own = json!([{"address": "10.1.2.9/24", "gateway": "10.1.2.9"}]);
+            w.of("ptp", json!({"ipam": {"type": "static", "addresses": own}}))
+        },
+    ),
+    case(
+        "bridge/name-of-no-interface",
+        7,
+        &["\"bridge\"", "all"],
+        |w| w.bridge(json!({"bridge": "all"})),
+    ),
     case("bridge/mtu-negative", 6, &["mtu", "-1"], |w| {
         w.bridge(json!({"mtu": -1}))
     }),
@@ -492,7 +525,11 @@ const CASES: &[Case] = &[
 
 /// What shows only when there is an address. It is given back, but host-local remembers it as the
 /// last one.
-const AFTER_ALLOCATION: [&str; 1] = ["address/other-gateway-on-the-bridge"];
+const AFTER_ALLOCATION: [&str; 3] = [
+    "address/other-gateway-on-the-bridge",
+    "bridge/mtu-too-small-for-IPv6",
+    "macvlan/mtu-too-small-for-IPv6",
+];
 
 pub(crate) fn trials() -> Vec<Trial> {
     let of = |case: &'static Case| {

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use netns::{Call, Container, Fabric, Host, Namespace, Plugins, Snapshot, trial};
 use serde_json::{Value, json};
 
-use crate::network::{Family, ROUTER, bridge, macvlan, merge};
+use crate::network::{Family, ROUTER, bridge, macvlan, merge, network};
 use crate::remains::only_the_network_remains;
 use crate::subject::{label, ours, wait_for_the_gateway};
 
@@ -28,6 +28,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         ours("delegates/our-macvlan-with-their-static", || {
             delegate_to_static("macvlan")
         }),
+        ours("delegates/unusual-results", unusual_results),
+        ours("delegates/that-give-nothing", delegates_that_give_nothing),
         ours("delegates/get-the-call-as-it-is", delegate_gets_the_call),
         ours(
             "delegates/in-process-and-by-exec-are-the-same",
@@ -163,6 +165,68 @@ fn delegate_gets_the_call() {
             .expect("the spy was called");
         let seen: Value = serde_json::from_str(&stdin).expect("the configuration is JSON");
         assert_eq!(seen, config, "{verb}");
+    }
+}
+
+/// An IPAM plugin that prints `result` for ADD.
+fn install_printer(host: &Host, result: &str) {
+    let script = format!(
+        "#!/bin/sh\ncat > /dev/null\n[ $CNI_COMMAND = ADD ] || exit 0\ncat <<'END'\n{result}\nEND\n"
+    );
+    host.write("/run/spy/printer", &script);
+    host.run(|| fs::set_permissions("/run/spy/printer", Permissions::from_mode(0o755)))
+        .expect("/run is the host's own");
+}
+
+/// What the reference's bridge makes do with.
+fn unusual_results() {
+    for result in [
+        // An interface that the bridge does not have, none at all, and -1 for none.
+        r#"{"cniVersion": "1.0.0", "ips": [{"address": "10.1.2.66/24", "interface": 7}]}"#,
+        r#"{"cniVersion": "0.3.1", "ips": [{"version": "4", "address": "10.1.2.66/24", "interface": -1, "gateway": ""}]}"#,
+        // Another version, or none, and keys that nobody knows.
+        r#"{"cniVersion": "0.2.0", "ip4": {"ip": "10.1.2.66/24"}, "more": {}}"#,
+        r#"{"ips": [{"address": "10.1.2.66/24", "more": 1}], "interfaces": null, "routes": null, "dns": null}"#,
+    ] {
+        let host = Host::new("host");
+        install_printer(&host, result);
+        let container = host.container("c");
+        for config in [
+            bridge(Family::V4, json!({"ipam": {"type": "printer"}})),
+            network(
+                "tap",
+                "1.0.0",
+                Family::V4,
+                json!({"ipam": {"type": "printer"}}),
+            ),
+        ] {
+            let call = call(OURS, &container, &config).env("CNI_PATH", "/run/spy");
+            let result = call.add().success();
+            let index = result["ips"][0]["interface"].as_u64().expect("it is told");
+            let index = usize::try_from(index).expect("it is small");
+            assert_eq!(result["interfaces"][index]["name"], "eth0", "{result}");
+            assert_eq!(container.addresses("eth0"), ["10.1.2.66/24"]);
+            call.del().success();
+        }
+    }
+}
+
+fn delegates_that_give_nothing() {
+    let host = Host::new("host");
+    install_printer(&host, r#"{"cniVersion": "1.0.0"}"#);
+    let container = host.container("c");
+    for kind in ["bridge", "ptp", "tap"] {
+        let config = network(
+            kind,
+            "1.0.0",
+            Family::V4,
+            json!({"ipam": {"type": "printer"}}),
+        );
+        let call = call(OURS, &container, &config).env("CNI_PATH", "/run/spy");
+        let error = call.add().failure();
+        let message = error["msg"].as_str().unwrap_or_default();
+        assert!(message.contains("gave no address"), "{kind}: {error}");
+        assert!(container.link("eth0").is_none(), "{kind}");
     }
 }
 
