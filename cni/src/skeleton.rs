@@ -34,18 +34,27 @@ impl Output {
 /// prints, and returns the exit status.
 pub fn run(plugin: &dyn Plugin, plugins: Plugins) -> u8 {
     print_panics();
-    let env = Environment::of_process();
+    let mut env = Environment::of_process();
+    let mut input = Vec::new();
     let output = answer(plugin, plugins, &env, || {
         // Most configurations fit, and are then read by two system calls.
         let mut bytes = Vec::with_capacity(4096);
-        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+        io::stdin().lock().read_to_end(&mut bytes)?;
+        input.clone_from(&bytes);
+        Ok(bytes)
     });
     let _ = io::stderr().write_all(&output.stderr);
-    match io::stdout().write_all(&output.stdout) {
-        Ok(()) => output.status,
-        // The caller has gone; it cannot take this for success.
-        Err(_) => 1,
+    let Err(error) = io::stdout().write_all(&output.stdout) else {
+        return output.status;
+    };
+    // The caller cannot take this for success, so it must not be one.
+    let _ = writeln!(io::stderr(), "the answer cannot be printed: {error}");
+    if output.status == 0 && matches!(Request::command(&env), Ok(Some(Command::Add))) {
+        env.set("CNI_COMMAND", Command::Del.as_str());
+        let undone = answer(plugin, plugins, &env, || Ok(input));
+        let _ = io::stderr().write_all(&undone.stdout);
     }
+    1
 }
 
 /// A panic is an error like any other to the runtime: JSON on standard output
@@ -56,7 +65,8 @@ fn print_panics() {
             code::INTERNAL,
             format!("internal error, please report it: {panic}"),
         );
-        eprintln!("{failure}");
+        // Nobody may be listening, and a panic in here would be the end of all.
+        let _ = writeln!(io::stderr(), "{failure}");
     }));
 }
 

@@ -1,6 +1,7 @@
 //! All or nothing: what an ADD did is taken back unless it was finished.
 
 use std::fmt::Display;
+use std::io::Write;
 
 /// The steps back, most recent last. Dropped without [`Undo::keep`], by an error
 /// or a panic, it goes them.
@@ -13,7 +14,8 @@ impl<'a> Undo<'a> {
     pub(crate) fn push<E: Display>(&mut self, step: impl FnOnce() -> Result<(), E> + 'a) {
         self.0.push(Box::new(|| {
             if let Err(error) = step() {
-                eprintln!("while undoing: {error}");
+                // Whoever called may be gone as well; the other steps are still to go.
+                let _ = writeln!(std::io::stderr(), "while undoing: {error}");
             }
         }));
     }

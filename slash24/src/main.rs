@@ -6,6 +6,7 @@
 //! the program begins where the C library does, without Rust's own runtime.
 #![cfg_attr(not(test), no_main)]
 
+mod aside;
 mod cli;
 mod collect;
 mod doctor;
@@ -43,7 +44,8 @@ fn run() -> u8 {
     }
     // A person gives arguments; a runtime gives none.
     if arguments.next().is_none() && std::env::var_os("CNI_COMMAND").is_some() {
-        println!("{}", unknown_plugin(&name).to_json(Version::V1_1_0));
+        let error = unknown_plugin(&name).to_json(Version::V1_1_0);
+        let _ = writeln!(io::stdout(), "{error}");
         return 1;
     }
     let status = cli::run();

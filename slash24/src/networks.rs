@@ -11,6 +11,7 @@ use ipam::config::{Addressing, Storage};
 use ipam::plan;
 use serde_json::{Map, Value};
 
+use crate::aside;
 use crate::error::Error;
 
 /// How configurations end.
@@ -101,7 +102,7 @@ impl Networks {
     /// Tells people what is broken.
     pub(crate) fn tell_broken(&self) {
         for error in &self.broken {
-            eprintln!("slash24: {error}; passed over");
+            aside::say(format_args!("{error}; passed over"));
         }
     }
 }
@@ -186,7 +187,7 @@ pub(crate) fn sources(networks: &Networks) -> Vec<Source> {
     for configured in &networks.found {
         match configured.sources() {
             Ok(found) => sources.extend(found),
-            Err(error) => eprintln!("slash24: {error}; passed over"),
+            Err(error) => aside::say(format_args!("{error}; passed over")),
         }
     }
     sources

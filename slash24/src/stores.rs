@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use ipam::config::Storage;
 use ipam::{LeaseDirectory, store};
 
+use crate::aside;
 use crate::error::Error;
 use crate::networks::{Networks, Source, sources};
 
@@ -30,7 +31,7 @@ pub(crate) fn stores(networks: &Networks, data_dir: Option<&Path>) -> Result<Vec
         let mut storage = match source.storage() {
             Ok(storage) => storage,
             Err(error) => {
-                eprintln!("slash24: {error}; passed over");
+                aside::say(format_args!("{error}; passed over"));
                 continue;
             }
         };

@@ -107,6 +107,30 @@ fn error_of(output: &Output) -> (Value, String) {
     (object, String::from_utf8(output.stderr.clone()).unwrap())
 }
 
+/// An error that nobody reads is an error all the same, and no panic.
+#[test]
+fn outputs_that_take_nothing() {
+    let full = || fs::File::create("/dev/full").unwrap();
+    let mut host = Host::new();
+    host.fail = "ADD:second";
+    let attach = &["--netns", "/run/netns/none", "task.json"];
+    let mut command = host.command("attach", attach);
+    let status = command.stdout(full()).stderr(full()).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+    host.fail = "";
+    let done = host
+        .command("attach", attach)
+        .stdout(full())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    assert!(said.contains("cannot be printed"), "{said}");
+    let mut unknown = Command::new(SLASH24);
+    unknown.env("CNI_COMMAND", "ADD").stdout(full());
+    assert_eq!(unknown.status().unwrap().code(), Some(1));
+}
+
 #[test]
 fn a_plugin_by_its_name_and_a_command_line_by_its_own() {
     let dir = TempDir::new().unwrap();

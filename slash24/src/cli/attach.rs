@@ -11,6 +11,8 @@ use super::host::HostArgs;
 use super::output::{Output, answer, json_text};
 use super::tables;
 
+use crate::aside;
+
 /// Attach a container to the networks of its task, or to none of them
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -47,7 +49,7 @@ pub(super) fn run(args: Args) -> ExitCode {
         let runtime = args.host.runtime.runtime()?;
         let planned = plan(&args.task, &args.host, &container)?;
         for note in planned.iter().flat_map(|one| &one.notes) {
-            eprintln!("slash24: {note}");
+            aside::say(note);
         }
         Ok(framework_glue::attach(&runtime, &container, &planned)?)
     };

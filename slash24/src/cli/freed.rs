@@ -6,6 +6,7 @@ use ipam::listing::{self, Holding};
 
 use super::holdings::{self, Held};
 use super::output::{Output, answer, json_text};
+use crate::aside;
 use crate::error::Error;
 use crate::stores::Store;
 
@@ -71,7 +72,7 @@ pub(super) fn tell(output: Output, freed: Result<Freed, Error>) -> ExitCode {
         return told;
     }
     for error in failed {
-        eprintln!("slash24: {error}");
+        aside::say(error);
     }
     ExitCode::FAILURE
 }

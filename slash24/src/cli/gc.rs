@@ -12,6 +12,7 @@ use super::freed::{Freed, tell};
 use super::host::RuntimeArgs;
 use super::output::Output;
 use super::valid::Valid;
+use crate::aside;
 use crate::collect;
 use crate::error::Error;
 use crate::networks::Networks;
@@ -153,10 +154,10 @@ fn valid(args: &Args, file: PathBuf) -> Result<Freed, Error> {
 }
 
 fn told_to_leave(network: &Network) {
-    eprintln!(
-        "slash24: network \"{}\" has \"disableGC\"; passed over",
+    aside::say(format_args!(
+        "network \"{}\" has \"disableGC\"; passed over",
         network.name
-    );
+    ));
 }
 
 /// A network that is configured nowhere has no GC.

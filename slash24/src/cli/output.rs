@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use cni::{Failure, Version};
 use serde_json::Value;
 
+use crate::aside;
 use crate::error::Error;
 
 /// What a command prints.
@@ -29,7 +30,7 @@ pub(super) fn answer<T>(
         Ok(done) => (shown(&done), ExitCode::SUCCESS),
         Err(error) => {
             let failure = Failure::from(error);
-            eprintln!("slash24: {failure}");
+            aside::say(&failure);
             let object = match output {
                 Output::Json => failure.to_json(Version::V1_1_0),
                 Output::Table => String::new(),
@@ -37,10 +38,21 @@ pub(super) fn answer<T>(
             (object, ExitCode::FAILURE)
         }
     };
-    if text.is_empty() || writeln!(std::io::stdout(), "{text}").is_ok() {
-        return code;
+    match text.is_empty() {
+        true => code,
+        false => print(&format!("{text}\n"), code),
     }
-    ExitCode::FAILURE
+}
+
+/// Prints what the command was asked for: where that cannot be read, it has failed.
+fn print(text: &str, code: ExitCode) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => code,
+        Err(error) => {
+            aside::say(format_args!("the answer cannot be printed: {error}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// JSON as it is printed.
@@ -51,12 +63,9 @@ pub(super) fn json_text(value: &Value) -> String {
 /// Prints sentences, each with the end of its line.
 pub(super) fn tell(done: Result<String, Error>) -> ExitCode {
     match done {
-        Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        },
+        Ok(text) => print(&text, ExitCode::SUCCESS),
         Err(error) => {
-            eprintln!("slash24: {error}");
+            aside::say(error);
             ExitCode::FAILURE
         }
     }

@@ -1,5 +1,6 @@
 //! `slash24 vxlan`.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -94,7 +95,7 @@ fn sync_all(args: &SyncArgs) -> Result<Vec<Done>, Error> {
             // What was done is told even so.
             let text = as_text(&done);
             if !text.is_empty() {
-                eprintln!("{text}");
+                let _ = writeln!(std::io::stderr(), "{text}");
             }
             Err(error)
         }

@@ -13,6 +13,7 @@ use super::holdings;
 use super::output::{Output, answer, json_text};
 use super::stores::StoreArgs;
 use super::tables;
+use crate::aside;
 use crate::error::Error;
 use crate::networks::{Configured, Networks};
 
@@ -80,7 +81,7 @@ fn find(args: &Args) -> Result<Vec<Found>, Error> {
                 found.extend(answers);
                 templates.extend(known);
             }
-            Err(error) => eprintln!("slash24: {error}; passed over"),
+            Err(error) => aside::say(format_args!("{error}; passed over")),
         }
     }
     for one in &mut found {
@@ -121,7 +122,7 @@ fn holders(
                 let its = found.found.into_iter();
                 held.extend(its.map(|holding| (store.network.clone(), holding)));
             }
-            Err(error) => eprintln!("slash24: network \"{}\": {error}", store.network),
+            Err(error) => aside::say(format_args!("network \"{}\": {error}", store.network)),
         }
     }
     Ok(held)
@@ -222,7 +223,7 @@ fn to_table(found: &[Found]) -> String {
             Whose::Another(Some(name)) => name.clone(),
             Whose::Another(None) => "another".to_owned(),
             Whose::Unknown(why) => {
-                eprintln!("slash24: network \"{}\": {why}", one.network);
+                aside::say(format_args!("network \"{}\": {why}", one.network));
                 "unknown".to_owned()
             }
         };

@@ -14,6 +14,7 @@ use super::holdings::{self, Held};
 use super::output::{Output, answer, json_text};
 use super::stores::StoreArgs;
 use super::tables;
+use crate::aside;
 use crate::error::Error;
 use crate::networks::Source;
 use crate::stores::{Store, of_network};
@@ -88,10 +89,10 @@ fn shown(args: &ShowArgs) -> Result<Vec<Shown>, Error> {
     let storages: Vec<_> = stores.iter().map(|store| &store.storage).collect();
     let (found, census) = listing::holdings(&storages);
     if let Some(unseen) = census.unseen() {
-        eprintln!(
-            "slash24: {} cannot be looked at, so no namespace is known to be gone",
+        aside::say(format_args!(
+            "{} cannot be looked at, so no namespace is known to be gone",
             unseen.display()
-        );
+        ));
     }
     let mut shown = Vec::new();
     for (store, found) in stores.into_iter().zip(found) {
@@ -100,11 +101,11 @@ fn shown(args: &ShowArgs) -> Result<Vec<Shown>, Error> {
             Err(error) => (Vec::new(), Some(error.to_string())),
         };
         if let Some(unread) = &unread {
-            eprintln!("slash24: network \"{}\": {unread}", store.network);
+            aside::say(format_args!("network \"{}\": {unread}", store.network));
         }
         let ranges = usage(&store, &holdings).map_err(|error| error.to_string());
         if let Err(error) = &ranges {
-            eprintln!("slash24: {error}");
+            aside::say(error);
         }
         shown.push(Shown {
             store,

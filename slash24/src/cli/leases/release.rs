@@ -9,6 +9,7 @@ use ipam::netns::Life;
 use super::super::freed::{Freed, tell};
 use super::super::output::Output;
 use super::super::stores::StoreArgs;
+use crate::aside;
 use crate::error::Error;
 use crate::stores::{Store, of_network};
 
@@ -70,10 +71,10 @@ fn warn_of_living(args: &Args, stores: &[Store]) {
     let (found, _) = listing::holdings(&storages);
     let found = found.into_iter().flatten().flat_map(|found| found.found);
     for holding in found.filter(|h| h.life == Life::Alive && args.mean(h)) {
-        eprintln!(
-            "slash24: the namespace of {}, which holds {}, is still there",
+        aside::say(format_args!(
+            "the namespace of {}, which holds {}, is still there",
             holding.lease, holding.address
-        );
+        ));
     }
 }
 

@@ -1,10 +1,14 @@
 //! The protocol around ADD: no verb, VERSION, STATUS, GC, versions and environment.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
 use libtest_mimic::Trial;
-use netns::{Call, Host, Namespace, Plugins};
+use netns::{Call, Host, Namespace, Plugins, Snapshot};
 use serde_json::{Value, json};
 
 use crate::network::{Family, VERSIONS, bridge, network};
+use crate::remains::only_the_network_remains;
 use crate::subject::{both, ours};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -19,6 +23,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         ours(
             "protocol/STATUS-fails-when-the-range-is-full",
             status_of_full_range,
+        ),
+        ours(
+            "protocol/ADD-that-nobody-hears-of-leaves-nothing",
+            unheard_of,
         ),
         ours("protocol/GC-without-a-list-does-nothing", || {
             garbage(None, 2)
@@ -37,6 +45,41 @@ pub(crate) fn trials() -> Vec<Trial> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// A result that cannot be printed is none, and what fails must leave nothing; nor may an error
+/// that cannot be printed keep anything.
+fn unheard_of() {
+    let host = Host::new("host");
+    let plugins = host.plugin_dir(Plugins::Slash24);
+    let script = format!(
+        "#!/bin/sh\nexec {}/bridge > /dev/full 2>&1\n",
+        plugins.display()
+    );
+    host.write("/run/deaf/bridge", &script);
+    host.run(|| fs::set_permissions("/run/deaf/bridge", Permissions::from_mode(0o755)))
+        .expect("/run is the host's own");
+    let container = host.container("c");
+    let wrong_route = json!([{"dst": "203.0.113.0/24", "gw": "198.51.100.1"}]);
+    for routes in [json!([]), wrong_route] {
+        let mut config = bridge(Family::Dual, json!({"macspoofchk": true}));
+        config["ipam"]["routes"] = routes;
+        let look = || {
+            [
+                Snapshot::of(&host, &["/var/lib/cni"]),
+                Snapshot::of(&container, &[]),
+            ]
+        };
+        let before = look();
+        let add = Call::of(&host, Plugins::Slash24, "/run/deaf/bridge")
+            .stdin(&config.to_string())
+            .attach(&container, "eth0")
+            .add();
+        assert_eq!(add.code, Some(1), "{add:#?}");
+        let after = look();
+        only_the_network_remains(&before[0], &after[0]);
+        before[1].assert_same(&after[1], "in the container");
+    }
 }
 
 /// As Nomad asks for the version: it takes the first word of the output that is one.
