@@ -173,6 +173,18 @@ pub enum Error {
         /// The file that would hold the result.
         cache: PathBuf,
     },
+    /// The result of one attachment would be kept in the file of another.
+    #[error(
+        "the cache of results, {}: it is that of container \"{container}\" on network \"{network}\"; choose another container id", .file.display()
+    )]
+    CacheOfAnother {
+        /// The file.
+        file: PathBuf,
+        /// The network that it is about.
+        network: String,
+        /// The container that it is about.
+        container: String,
+    },
     /// The cache of results could not be used.
     #[error("the cache of results, {}: {error}", .file.display())]
     Cache {
@@ -199,9 +211,10 @@ impl Error {
             | Error::VerbTooNew { .. }
             | Error::NoAddressInOldResult(_)
             | Error::NoCommonVersion { .. } => code::INCOMPATIBLE_VERSION,
-            Error::MissingVariables(_) | Error::BadVariable { .. } | Error::BadArgument { .. } => {
-                code::INVALID_ENVIRONMENT
-            }
+            Error::MissingVariables(_)
+            | Error::BadVariable { .. }
+            | Error::BadArgument { .. }
+            | Error::CacheOfAnother { .. } => code::INVALID_ENVIRONMENT,
             Error::Stdin(_) | Error::Exec { .. } | Error::Unreadable(_) | Error::Cache { .. } => {
                 code::IO
             }

@@ -520,3 +520,24 @@ fn many_containers_at_once_and_gc_between() {
         assert_eq!(calls[index + 1..index + 3], ["GC two", "GC three"]);
     }
 }
+
+/// The names of `net` and `a-b`, and of `net-a` and `b`, make the same file.
+#[test]
+fn attachments_whose_files_have_one_name_keep_apart() {
+    let bench = Bench::new();
+    let (own, other) = (network("1.0.0"), {
+        let list = json!({"name": "net-a", "cniVersion": "1.0.0", "plugins": [{"type": "one"}]});
+        Network::parse(list.to_string().as_bytes()).unwrap()
+    });
+    bench.runtime.add(&own, &parameters("a-b")).unwrap();
+    bench.calls();
+    let failure = bench.runtime.add(&other, &parameters("b")).unwrap_err();
+    assert!(
+        failure.msg.contains("\"a-b\"") && failure.msg.contains("\"net\""),
+        "{failure}"
+    );
+    assert!(bench.calls().is_empty());
+    bench.runtime.del(&other, &parameters("b")).unwrap();
+    assert_eq!(bench.calls(), ["DEL one"]);
+    bench.runtime.check(&own, &parameters("a-b")).unwrap();
+}

@@ -108,7 +108,7 @@ fn refuse_taken_interfaces(before: &[Cached], planned: &[Planned]) -> Result<(),
 
 /// Detaches a container from every network that the cache knows it to be on, the
 /// last interface first, by the configurations of the time of ADD. When the
-/// cache knows none, what is `planned` today is detached.
+/// cache knows none, or not any more what they were, it goes by what is `planned` today.
 ///
 /// Goes on when a network fails; that one stays in the cache.
 ///
@@ -125,11 +125,13 @@ pub fn detach<E: From<Error>>(
     let mut known = known(runtime, container)?;
     if known.is_empty() {
         known.extend(planned()?.into_iter().map(Known::from));
+    } else if known.iter().any(|known| known.network.is_err()) {
+        fill_in(&mut known, planned()?);
     }
     let mut failed = None;
     let mut detached = Vec::new();
     for one in known.into_iter().rev() {
-        let deleted = one.run(|network| runtime.del(network, &one.parameters));
+        let deleted = one.run(runtime, |network| runtime.del(network, &one.parameters));
         match (deleted, &mut failed) {
             (Ok(()), _) => detached.push(Attached::from(one)),
             (Err(error), None) => failed = Some(error),
@@ -141,6 +143,18 @@ pub fn detach<E: From<Error>>(
     }
     detached.reverse();
     failed.map_or(Ok(detached), |error| Err(error.into()))
+}
+
+/// What the cache does not say any more of attachments the task may.
+fn fill_in(known: &mut [Known], planned: Vec<Planned>) {
+    for one in planned {
+        let is_it = |known: &&mut Known| {
+            known.network.is_err() && one.is(&known.name, &known.parameters.ifname)
+        };
+        if let Some(known) = known.iter_mut().find(is_it) {
+            *known = Known::from(one);
+        }
+    }
 }
 
 /// Checks that a container is on every network that is `planned`, and that every
@@ -174,7 +188,7 @@ pub fn check(
         });
     }
     for one in &known {
-        one.run(|network| runtime.check(network, &one.parameters))?;
+        one.run(runtime, |network| runtime.check(network, &one.parameters))?;
     }
     Ok(known.into_iter().map(Attached::from).collect())
 }
@@ -211,10 +225,26 @@ impl Planned {
 }
 
 impl Known {
-    fn run(&self, what: impl FnOnce(&Network) -> Result<(), Failure>) -> Result<(), Error> {
+    fn run(
+        &self,
+        runtime: &Runtime,
+        what: impl FnOnce(&Network) -> Result<(), Failure>,
+    ) -> Result<(), Error> {
         let done = match &self.network {
             Ok(network) => what(network),
-            Err(error) => Err(Failure::new(cni::code::DECODING, error.to_string())),
+            Err(error) => {
+                let Parameters {
+                    container_id,
+                    ifname,
+                    ..
+                } = &self.parameters;
+                let file = runtime.cache.file(&self.name, container_id, ifname);
+                let error = format!(
+                    "what was noted when it was attached, {}, cannot be read: {error}; give the task's document",
+                    file.display()
+                );
+                Err(Failure::new(cni::code::DECODING, error))
+            }
         };
         done.map_err(|failure| Error::plugins(&self.name, &self.parameters, failure))
     }

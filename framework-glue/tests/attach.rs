@@ -287,3 +287,36 @@ fn the_address_that_was_asked_for_again() {
     host.detach().unwrap();
     assert_eq!(host.calls(), ["ADD a eth0", "ADD a eth0", "DEL a eth0"]);
 }
+
+/// As a host that lost its power leaves it.
+#[test]
+fn a_torn_note_is_told_and_the_task_makes_up_for_it() {
+    let host = Host::new("torn");
+    host.attach(&["a", "b"]).unwrap();
+    host.calls();
+    for torn in ["", "{\"kind\": \"cniC"] {
+        fs::write(host.runtime.cache.file("b", "torn", "eth1"), torn).unwrap();
+        let error = Failure::from(check(&host.runtime, &host.container, &[]).unwrap_err());
+        assert!(error.msg.contains("b-torn-eth1"), "{error}");
+    }
+    host.calls();
+    let error = host.detach().unwrap_err().to_string();
+    assert!(
+        error.starts_with("network \"b\" (eth1)") && error.contains("b-torn-eth1"),
+        "{error}"
+    );
+    assert_eq!(host.calls(), ["DEL a eth0"]);
+    let planned = || Ok::<_, Error>(host.planned(&["a", "b"]));
+    detach(&host.runtime, &host.container, planned).unwrap();
+    assert_eq!(host.calls(), ["DEL b eth1"]);
+    assert_eq!(host.cached_files(), 0);
+}
+
+#[test]
+fn a_torn_note_does_not_hinder_attaching() {
+    let host = Host::new("again-torn");
+    host.attach(&["a"]).unwrap();
+    fs::write(host.runtime.cache.file("a", "again-torn", "eth0"), "").unwrap();
+    host.attach(&["a", "b"]).unwrap();
+    assert_eq!(host.detach().unwrap().len(), 2);
+}

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Network, Parameters};
-use crate::{Attachment, Error, Version, fold};
+use crate::{Attachment, Error, Version, fold, name};
 
 const KIND: &str = "cniCacheV1";
 
@@ -93,7 +93,8 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::Cache`] or [`Error::InFile`] when its file is there and cannot be
-    /// read or understood.
+    /// read or understood; [`Error::CacheOfAnother`] when it is another attachment's,
+    /// as names with hyphens can be put together in several ways.
     pub fn read(
         &self,
         network: &str,
@@ -110,13 +111,21 @@ impl Cache {
             .map_err(Error::NotJson)
             .map_err(|error| error.in_file(&file))?;
         match Cached::from_json(&value).map_err(|error| error.in_file(&file))? {
-            Some(cached) => Ok(Some(cached)),
+            Some(cached) if cached.is_of(network, container, ifname) => Ok(Some(cached)),
+            Some(cached) => Err(Error::CacheOfAnother {
+                file,
+                network: cached.network,
+                container: cached.parameters.container_id,
+            }),
             None => Ok(Some(Cached::legacy(network, container, ifname, value))),
         }
     }
 
     /// The attachments of one container, or of all, ordered by the network's
     /// name. Files that are something else are passed over.
+    ///
+    /// Of one container's file that is torn (libcni does not write it in one piece, and
+    /// a host can lose its power) nothing is known but the names that its own name has.
     ///
     /// # Errors
     /// [`Error::Cache`] when the directory is there and cannot be read.
@@ -143,8 +152,10 @@ impl Cache {
                     .is_some_and(|name| name.contains(part.as_str()))
             });
             let bytes = named.then(|| fs::read(results.join(name)).ok()).flatten()?;
-            let cached = Cached::from_json(&serde_json::from_slice(&bytes).ok()?);
-            let cached = cached.ok().flatten()?;
+            let Ok(value) = serde_json::from_slice(&bytes) else {
+                return Cached::torn(name.to_str()?, container?);
+            };
+            let cached = Cached::from_json(&value).ok().flatten()?;
             let of = |id| cached.parameters.container_id == id;
             container.is_none_or(of).then_some(cached)
         };
@@ -264,6 +275,15 @@ impl Cached {
         }))
     }
 
+    fn is_of(&self, network: &str, container: &str, ifname: &str) -> bool {
+        let Parameters {
+            container_id,
+            ifname: own,
+            ..
+        } = &self.parameters;
+        self.network == network && container_id == container && own == ifname
+    }
+
     fn legacy(network: &str, container: &str, ifname: &str, result: Value) -> Self {
         Cached {
             network: network.to_owned(),
@@ -275,6 +295,16 @@ impl Cached {
             config: None,
             result: Some(result),
         }
+    }
+
+    /// From the name of a file that cannot be read as JSON.
+    fn torn(file: &str, container: &str) -> Option<Self> {
+        let (network, ifname) = file.rsplit_once(&format!("-{container}-"))?;
+        let is_one = name::is_identifier(network) && name::is_interface(ifname);
+        is_one.then(|| Cached {
+            result: None,
+            ..Cached::legacy(network, container, ifname, Value::Null)
+        })
     }
 }
 
@@ -390,6 +420,28 @@ mod tests {
         fs::write(cache.file("n", "c", "eth0"), "{\"kind\":").unwrap();
         let error = cache.read("n", "c", "eth0").unwrap_err().to_string();
         assert!(error.contains("results/n-c-eth0"), "{error}");
-        assert_eq!(cache.attachments(Some("c")).unwrap(), []);
+        let known = cache.attachments(Some("c")).unwrap();
+        let [torn] = known.as_slice() else {
+            panic!("{known:?}");
+        };
+        assert!(torn.is_of("n", "c", "eth0"));
+        assert_eq!((&torn.config, &torn.result), (&None, &None));
+        // Whose it is cannot be said without the container's id; and a lock is no file of it.
+        assert_eq!(cache.attachments(None).unwrap(), []);
+        fs::write(cache.results().join(".lock-a-c-b"), "").unwrap();
+        assert_eq!(cache.attachments(Some("c")).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_file_of_another_attachment_is_told() {
+        let dir = TempDir::new().unwrap();
+        let cache = Cache::new(dir.path());
+        cache.write(&cached()).unwrap();
+        let error = cache.read("back", "end-c1", "eth0").unwrap_err();
+        let said = error.to_string();
+        assert!(
+            said.contains("back-end-c1-eth0") && said.contains("\"c1\""),
+            "{said}"
+        );
     }
 }

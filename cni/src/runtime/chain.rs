@@ -27,7 +27,10 @@ impl Runtime {
             parameters,
         };
         let _no_gc = self.cache.share()?;
-        let before = self.cached(network, parameters).ok().flatten();
+        let before = match self.cached(network, parameters) {
+            Err(error @ Error::CacheOfAnother { .. }) => return Err(error.into()),
+            before => before.ok().flatten(),
+        };
         let is_new = before.is_none_or(|cached| cached.result.is_none());
         let mut record = run.record();
         if is_new {
@@ -73,7 +76,9 @@ impl Runtime {
         network: &Network,
         parameters: &Parameters,
     ) -> Result<(), Failure> {
-        let cached = self.cached(network, parameters).ok().flatten();
+        let cached = self.cached(network, parameters);
+        let is_anothers = matches!(cached, Err(Error::CacheOfAnother { .. }));
+        let cached = cached.ok().flatten();
         let run = self.continued(network, parameters, cached.as_ref());
         let result = cached.and_then(|cached| cached.attachment(run.version).ok().flatten());
         let mut first = Ok(());
@@ -81,7 +86,9 @@ impl Runtime {
             first = first.and(run.del_one(plugin, result.as_ref()));
         }
         first?;
-        self.cache.remove(&network.name, parameters)?;
+        if !is_anothers {
+            self.cache.remove(&network.name, parameters)?;
+        }
         Ok(())
     }
 
