@@ -252,6 +252,8 @@ impl<'a> Inside<'a> {
         )?;
         if link.is_without_ipv6 {
             parameters.set("disable_ipv6", "0")?;
+            // What a container sends to its own addresses passes the loopback.
+            sysctl::ensure("net/ipv6/conf/lo/disable_ipv6", "0")?;
         }
         if self.detects_duplicates {
             // So that a frame that a network sends back is not taken for another's.

@@ -438,6 +438,8 @@ fn ipv6_where_it_is_off(plugins: Plugins) {
     add(plugins, &bridge(Family::V6, json!({})), &container);
     wait_for_the_gateway(plugins, &container, "fd00:1:2::1");
     container.ping("fd00:1:2::1");
+    container.ip("link set lo up");
+    container.ping("fd00:1:2::2");
 }
 
 fn routes_with_all_their_keys() {
