@@ -60,7 +60,9 @@ pub enum Error {
         wanted: IpNetwork,
     },
     /// `isDefaultGateway` without a gateway to route to.
-    #[error("\"isDefaultGateway\" is set, but there is no address to route for; set \"ipam\"")]
+    #[error(
+        "\"isDefaultGateway\" is set, but no address has a gateway; set \"ipam\", and \"gateway\" in it for an address that is alone in its subnet"
+    )]
     NoGateway,
     /// The container's interface is there already and not of this attachment.
     #[error(

@@ -111,6 +111,7 @@ mod tests {
         assert_eq!(of("10.1.2.4/31").unwrap(), nets(&["10.1.2.5/31"]));
         assert_eq!(of("10.1.2.5/31").unwrap(), nets(&["10.1.2.4/31"]));
         assert_eq!(of("fd00::1/127").unwrap(), nets(&["fd00::/127"]));
+        assert_eq!(of("fd00::53/128").unwrap(), nets(&[]));
         let own = of("10.1.2.1/24").unwrap_err().to_string();
         assert!(
             own.contains("10.1.2.1/24") && own.contains("\"gateway\""),

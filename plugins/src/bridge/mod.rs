@@ -144,13 +144,14 @@ impl Plan {
         mtu: Option<u32>,
         mut lease: Attachment,
     ) -> Result<Self> {
-        match (lease.ips.is_empty(), keys.has_addresses) {
-            (true, true) => return Err(Error::NoLease),
-            (true, false) if keys.is_default_gateway => return Err(Error::NoGateway),
-            _ => {}
+        if lease.ips.is_empty() && keys.has_addresses {
+            return Err(Error::NoLease);
         }
         mtu.map_or(Ok(()), |mtu| lease::fits(&lease, mtu))?;
         let gateways = keys.gateways(&mut lease)?;
+        if gateways.is_empty() && keys.is_default_gateway {
+            return Err(Error::NoGateway);
+        }
         let routing = match (gateways.is_empty(), keys.vlan_gateway()) {
             (true, _) => None,
             (false, Some(name)) => host.link(&name)?.map(|link| link.index),

@@ -330,6 +330,21 @@ const CASES: &[Case] = &[
         },
     ),
     case(
+        "bridge/no-gateway-at-all",
+        7,
+        &["\"isDefaultGateway\"", "\"gateway\""],
+        |w| {
+            w.bridge(json!({"isDefaultGateway": true, "ipam": {"type": "static",
+                "addresses": [{"address": "10.1.2.9/32"}]}}))
+        },
+    ),
+    case(
+        "bridge/no-ipam-and-no-gateway",
+        7,
+        &["\"isDefaultGateway\""],
+        |w| w.bridge(json!({"isDefaultGateway": true, "ipam": null})),
+    ),
+    case(
         "bridge/name-of-no-interface",
         7,
         &["\"bridge\"", "all"],
