@@ -4,60 +4,169 @@
 use std::thread::sleep;
 
 use libtest_mimic::Trial;
-use netns::{Call, Container, Fabric, Host, Namespace, Plugins, Snapshot, trial};
+use netns::{Call, Container, Fabric, Feature, Host, Namespace, Plugins, Snapshot, trial_needing};
 use serde_json::{Value, json};
 
 use crate::network::{Family, ROUTER, bridge, macvlan, network, with_previous};
 use crate::remains::only_the_network_remains;
 use crate::subject::{both, ours};
 
+/// A kind of attachment.
+#[derive(Clone, Copy)]
+struct Kind {
+    name: &'static str,
+    config: fn() -> Value,
+    /// What its trials need of the kernel. Those in another machine are few, and short.
+    needs: &'static [Feature],
+    /// Whether somebody answers on its network.
+    is_answered: bool,
+    /// Whether it is one of the host's devices, which would end with the container here: the
+    /// simulated ones are not hardware.
+    is_device: bool,
+}
+
+impl Kind {
+    const fn of(name: &'static str, config: fn() -> Value) -> Self {
+        Self {
+            name,
+            config,
+            needs: &[],
+            is_answered: true,
+            is_device: false,
+        }
+    }
+
+    const fn needing(self, needs: &'static [Feature]) -> Self {
+        Self { needs, ..self }
+    }
+
+    const fn unanswered(self) -> Self {
+        Self {
+            is_answered: false,
+            ..self
+        }
+    }
+
+    const fn device(self) -> Self {
+        Self {
+            is_device: true,
+            ..self
+        }
+    }
+
+    fn config(self) -> Value {
+        (self.config)()
+    }
+
+    /// Whether the container may end before its DEL.
+    fn may_end(self) -> bool {
+        !self.is_device
+    }
+
+    /// Whether it has a hardware address that can be changed and is nobody else's.
+    fn has_own_mac(self) -> bool {
+        !self.is_device && self.name != "ipvlan"
+    }
+
+    fn ping(self, container: &Container<'_>) {
+        if self.is_answered {
+            container.ping("10.1.2.1");
+        }
+    }
+
+    /// At how many moments a call is killed.
+    fn moments(self, most: u32) -> u32 {
+        if self.needs.is_empty() {
+            most
+        } else {
+            most / 3
+        }
+    }
+}
+
+const KINDS: &[Kind] = &[
+    Kind::of("bridge", bridge_config),
+    Kind::of("guarded-bridge", guarded_config),
+    Kind::of("macvlan", macvlan_config),
+    Kind::of("macvlan-with-host-access", accessible_config),
+    Kind::of("ptp", ptp_config),
+    Kind::of("wrapped-bridge", wrapped_config),
+    Kind::of("tap", tap_config).unanswered(),
+    Kind::of("host-device", device_config).device(),
+    Kind::of("ipvlan", ipvlan_config).needing(&[Feature::Ipvlan]),
+    Kind::of("vlan", vlan_config)
+        .needing(&[Feature::Vlan])
+        .unanswered(),
+    Kind::of("dummy", dummy_config)
+        .needing(&[Feature::Dummy])
+        .unanswered(),
+];
+
+type Story = fn(Kind);
+
+/// What is tried, and with which kinds.
+const STORIES: &[(&str, fn(Kind) -> bool, Story)] = &[
+    (
+        "add-after-kill",
+        |_| true,
+        |kind| add_after_kill(kind, false),
+    ),
+    (
+        "del-and-add-after-kill",
+        |_| true,
+        |kind| {
+            add_after_kill(kind, true);
+        },
+    ),
+    ("del-after-a-killed-del", |_| true, del_after_kill),
+    ("del-twice", |_| true, |kind| del_twice(&kind.config())),
+    ("del-without-netns", Kind::may_end, |kind| {
+        del_without_netns(&kind.config());
+    }),
+    ("del-with-a-netns-that-is-gone", Kind::may_end, |kind| {
+        del_netns_gone(&kind.config());
+    }),
+    (
+        "del-with-a-netns-that-is-reused",
+        Kind::may_end,
+        del_netns_reused,
+    ),
+    ("del-after-the-interface", Kind::may_end, |kind| {
+        del_after_the_interface(&kind.config());
+    }),
+    ("del-after-another-mac", Kind::has_own_mac, |kind| {
+        del_after_another_mac(&kind.config());
+    }),
+    (
+        "del-is-not-for-anothers-interface",
+        |_| true,
+        |kind| {
+            del_of_anothers(&kind.config());
+        },
+    ),
+    (
+        "del-of-what-never-was",
+        |_| true,
+        |kind| {
+            del_of_what_never_was(&kind.config());
+        },
+    ),
+    (
+        "failed-add-leaves-nothing",
+        |_| true,
+        |kind| {
+            failed_add(&kind.config());
+        },
+    ),
+];
+
 pub(crate) fn trials() -> Vec<Trial> {
-    let kinds = [
-        ("bridge", bridge_config as fn() -> Value),
-        ("guarded-bridge", guarded_config),
-        ("macvlan", macvlan_config),
-        ("macvlan-with-host-access", accessible_config),
-        ("ptp", ptp_config),
-        ("wrapped-bridge", wrapped_config),
-    ];
-    let of_each = kinds.into_iter().flat_map(|(kind, config)| {
-        let name = move |what: &str| format!("leftovers/{kind}/{what}/slash24");
-        vec![
-            trial(name("add-after-kill"), move || {
-                add_after_kill(&config(), false)
-            }),
-            trial(name("del-and-add-after-kill"), move || {
-                add_after_kill(&config(), true)
-            }),
-            trial(name("del-after-a-killed-del"), move || {
-                del_after_kill(&config())
-            }),
-            trial(name("del-twice"), move || del_twice(&config())),
-            trial(name("del-without-netns"), move || {
-                del_without_netns(&config())
-            }),
-            trial(name("del-with-a-netns-that-is-gone"), move || {
-                del_netns_gone(&config())
-            }),
-            trial(name("del-with-a-netns-that-is-reused"), move || {
-                del_netns_reused(&config())
-            }),
-            trial(name("del-after-the-interface"), move || {
-                del_after_the_interface(&config())
-            }),
-            trial(name("del-after-another-mac"), move || {
-                del_after_another_mac(&config())
-            }),
-            trial(name("del-is-not-for-anothers-interface"), move || {
-                del_of_anothers(&config())
-            }),
-            trial(name("del-of-what-never-was"), move || {
-                del_of_what_never_was(&config())
-            }),
-            trial(name("failed-add-leaves-nothing"), move || {
-                failed_add(&config())
-            }),
-        ]
+    let of_each = KINDS.iter().flat_map(|&kind| {
+        let stories = STORIES.iter().filter(move |story| (story.1)(kind));
+        stories.map(move |&(what, _, story)| {
+            let name = format!("leftovers/{}/{what}/slash24", kind.name);
+            trial_needing(kind.needs, name, move || story(kind))
+        })
     });
     [
         both(
@@ -111,13 +220,38 @@ fn accessible_config() -> Value {
 }
 
 fn ptp_config() -> Value {
-    network("ptp", "1.1.0", Family::Dual, json!({"ipMasq": true}))
+    of("ptp", json!({"ipMasq": true}))
+}
+
+fn of(plugin: &str, keys: Value) -> Value {
+    network(plugin, "1.1.0", Family::Dual, keys)
+}
+
+fn tap_config() -> Value {
+    of("tap", json!({"multiQueue": true, "mtu": 1400}))
+}
+
+fn device_config() -> Value {
+    of("host-device", json!({"device": "spare0"}))
+}
+
+fn ipvlan_config() -> Value {
+    of("ipvlan", json!({"master": "eth0"}))
+}
+
+fn vlan_config() -> Value {
+    of("vlan", json!({"master": "eth0", "vlanId": 7}))
+}
+
+fn dummy_config() -> Value {
+    of("dummy", json!({}))
 }
 
 fn on_fabric() -> (Fabric, Host) {
     let (fabric, host) = (Fabric::new(), Host::new("host"));
     fabric.router(&ROUTER);
     fabric.join(&host, "eth0", &[]);
+    fabric.join(&host, "spare0", &[]);
     (fabric, host)
 }
 
@@ -130,18 +264,19 @@ fn look(host: &Host) -> Snapshot {
 }
 
 /// Kills ADD at many moments of its life. What it left must not be in the way of the next one.
-fn add_after_kill(config: &Value, del_first: bool) {
-    const MOMENTS: u32 = 24;
+fn add_after_kill(kind: Kind, del_first: bool) {
+    let moments = kind.moments(24);
+    let config = &kind.config();
     let (_fabric, host) = on_fabric();
     let container = host.container("c");
     let before = look(&host);
     let whole = call(&container, config).add();
     whole.success();
     call(&container, config).del().success();
-    for moment in 0..MOMENTS {
+    for moment in 0..moments {
         let add = call(&container, config).env("CNI_COMMAND", "ADD");
         let mut victim = add.start();
-        sleep(whole.took * moment / MOMENTS);
+        sleep(whole.took * moment / moments);
         victim.kill().expect("it is our child");
         victim.wait().expect("it is our child");
         if del_first {
@@ -149,7 +284,7 @@ fn add_after_kill(config: &Value, del_first: bool) {
         }
         let result = call(&container, config).add().success();
         assert_eq!(result["ips"].as_array().map(Vec::len), Some(2), "{result}");
-        container.ping("10.1.2.1");
+        kind.ping(&container);
         call(&container, config).del().success();
         assert!(container.link("eth0").is_none());
     }
@@ -160,18 +295,19 @@ fn add_after_kill(config: &Value, del_first: bool) {
 }
 
 /// Kills DEL at many moments of its life. The next one finishes what it began.
-fn del_after_kill(config: &Value) {
-    const MOMENTS: u32 = 12;
+fn del_after_kill(kind: Kind) {
+    let moments = kind.moments(12);
+    let config = &kind.config();
     let (_fabric, host) = on_fabric();
     let container = host.container("c");
     let before = look(&host);
     call(&container, config).add().success();
     let whole = call(&container, config).del();
     whole.success();
-    for moment in 0..MOMENTS {
+    for moment in 0..moments {
         call(&container, config).add().success();
         let mut victim = call(&container, config).env("CNI_COMMAND", "DEL").start();
-        sleep(whole.took * moment / MOMENTS);
+        sleep(whole.took * moment / moments);
         victim.kill().expect("it is our child");
         victim.wait().expect("it is our child");
         call(&container, config).del().success();
@@ -244,7 +380,8 @@ fn del_netns_gone(config: &Value) {
 }
 
 /// The path of a dead container's namespace may be that of a living one by the time of DEL.
-fn del_netns_reused(config: &Value) {
+fn del_netns_reused(kind: Kind) {
+    let config = &kind.config();
     for with_result in [true, false] {
         let (_fabric, host) = on_fabric();
         let dead = host.container("path");
@@ -256,8 +393,10 @@ fn del_netns_reused(config: &Value) {
         let add_living = call(&living, config).env("CNI_CONTAINERID", "living");
         add_living.add().success();
         // The kernel adds the local route of an IPv6 address a moment later.
-        living.ping("10.1.2.1");
-        living.ping("fd00:1:2::1");
+        kind.ping(&living);
+        if kind.is_answered {
+            living.ping("fd00:1:2::1");
+        }
         let before = Snapshot::of(&living, &[]);
 
         let config = if with_result {
@@ -270,7 +409,7 @@ fn del_netns_reused(config: &Value) {
             &Snapshot::of(&living, &[]),
             "after DEL of the dead container",
         );
-        living.ping("10.1.2.1");
+        kind.ping(&living);
         let lease = |address| host.read(&format!("/var/lib/cni/networks/n/{address}"));
         assert_eq!(
             lease("10.1.2.2"),
