@@ -33,6 +33,7 @@ mod ports;
 mod protocol;
 mod ptp;
 mod remains;
+mod route_keys;
 mod runtimes;
 mod source_routing;
 mod spoof;
@@ -73,6 +74,7 @@ fn main() {
         delegates::trials(),
         default_route::trials(),
         source_routing::trials(),
+        route_keys::trials(),
         announce::trials(),
         concurrency::trials(),
         protocol::trials(),
