@@ -92,8 +92,16 @@ impl Table {
 
     /// Whether any rule has a link's name in it.
     pub fn names(&self, link: &str) -> bool {
-        let name = [link.as_bytes(), &[0]].concat();
-        self.entries.windows(name.len()).any(|part| part == name)
+        self.has(&[link.as_bytes(), &[0]].concat())
+    }
+
+    /// As [`Table::names`], of links whose names begin like that, or some of them.
+    pub fn names_some(&self, begin: &str) -> bool {
+        self.has(begin.as_bytes())
+    }
+
+    fn has(&self, bytes: &[u8]) -> bool {
+        self.entries.windows(bytes.len()).any(|part| part == bytes)
     }
 }
 

@@ -44,6 +44,7 @@ pub use default_route::DefaultRoute;
 pub use error::Error;
 pub use host_device::HostDevice;
 pub use loopback::Loopback;
+pub use lower::master_of;
 pub use ptp::Ptp;
 pub use sbr::Sbr;
 pub use vxlan::Vxlan;

@@ -94,6 +94,19 @@ impl Stand {
     }
 }
 
+/// The link of the host's that a network's interfaces stand on; none if it is in the
+/// container.
+///
+/// # Errors
+/// [`Error::NoMaster`], [`Error::NoDefaultRoute`], [`Error::BadKey`].
+pub fn master_of(config: &Config) -> Result<Option<Link>> {
+    let stand = Stand::read(config)?;
+    match stand.in_container {
+        true => Ok(None),
+        false => stand.look(&mut Netlink::open()?, "the host").map(Some),
+    }
+}
+
 /// The link that `master` names, or that of the default route. `place` says in
 /// messages where it was looked for.
 ///

@@ -21,8 +21,16 @@ pub struct ForwardChain {
 impl ForwardChain {
     /// Whether any rule of its table has a link's name in it.
     pub fn names(&self, link: &str) -> bool {
-        let name = [link.as_bytes(), &[0]].concat();
-        let has = |rule: &Vec<u8>| rule.windows(name.len()).any(|part| part == name);
+        self.has(&[link.as_bytes(), &[0]].concat())
+    }
+
+    /// As [`ForwardChain::names`], of links whose names begin like that, or some of them.
+    pub fn names_some(&self, begin: &str) -> bool {
+        self.has(begin.as_bytes())
+    }
+
+    fn has(&self, bytes: &[u8]) -> bool {
+        let has = |rule: &Vec<u8>| rule.windows(bytes.len()).any(|part| part == bytes);
         self.rules.iter().any(has)
     }
 

@@ -34,6 +34,7 @@ use blueprint::Blueprint;
 use desired::Knowledge;
 pub use fault::Fault;
 use keys::{Keys, Mode};
+pub use names::exit_port;
 use overlay::Overlay;
 use peers::Source;
 use router::Duties;

@@ -25,7 +25,7 @@ pub(super) fn gateway_port(vni: u32) -> String {
 }
 
 /// The host's link to the network's router, for packets that leave the network.
-pub(super) fn exit_port(vni: u32) -> String {
+pub fn exit_port(vni: u32) -> String {
     format!("vxup{vni}")
 }
 

@@ -1,10 +1,12 @@
 //! Packet filters of others that drop what containers send and receive.
 
+use std::collections::BTreeSet;
+
 use kernel::nft::ForwardChain;
 use kernel::{Result, iptables, nft};
 
 use super::host::Parameters;
-use super::{Finding, Routed};
+use super::{Finding, Routed, Way};
 
 /// The filters that drop forwarded packets unless a rule accepts them.
 pub(super) struct Filters {
@@ -23,9 +25,12 @@ impl Filters {
 
     /// What each drops, as people call it; and of the links those that no rule of it
     /// names. Which packets rules accept by other things is not looked into.
-    fn dropping<'l>(&self, links: &[&'l str]) -> Vec<(String, Vec<&'l str>, String)> {
+    fn dropping<'l>(&self, ways: &[&'l Way]) -> Vec<(String, Vec<&'l Way>, String)> {
         let nft = self.chains.iter().map(|chain| {
-            let unnamed = unnamed(links, |link| chain.names(link));
+            let unnamed = unnamed(ways, |way| match way {
+                Way::Link(link) | Way::Router(link) => chain.names(link),
+                Way::Cables => chain.names_some(Way::CABLES),
+            });
             let (family, table, name) = (chain.family, &chain.table, &chain.chain);
             let accept = match (family, table.as_str()) {
                 ("ip", "filter") => accept("iptables"),
@@ -45,7 +50,10 @@ impl Filters {
             .zip(&self.legacy);
         let legacy = legacy.filter_map(|(command, table)| {
             let table = table.as_ref().filter(|table| table.drops_forwarded())?;
-            let unnamed = unnamed(links, |link| table.names(link));
+            let unnamed = unnamed(ways, |way| match way {
+                Way::Link(link) | Way::Router(link) => table.names(link),
+                Way::Cables => table.names_some(Way::CABLES),
+            });
             Some((
                 format!("the chain FORWARD of {command}"),
                 unnamed,
@@ -57,12 +65,9 @@ impl Filters {
     }
 }
 
-fn unnamed<'l>(links: &[&'l str], is_named: impl Fn(&str) -> bool) -> Vec<&'l str> {
-    links
-        .iter()
-        .copied()
-        .filter(|link| !is_named(link))
-        .collect()
+fn unnamed<'l>(ways: &[&'l Way], is_named: impl Fn(&Way) -> bool) -> Vec<&'l Way> {
+    let ways = ways.iter().copied();
+    ways.filter(|way| !is_named(way)).collect()
 }
 
 fn accept(command: &str) -> String {
@@ -70,32 +75,36 @@ fn accept(command: &str) -> String {
 }
 
 pub(super) fn judge(routed: &[Routed], filters: &Filters, parameters: &Parameters) -> Vec<Finding> {
-    let mut links: Vec<_> = routed.iter().map(|routed| routed.link.as_str()).collect();
-    links.sort_unstable();
-    links.dedup();
-    let dropping = filters.dropping(&links);
-    let networks_of = |links: &[&str]| {
-        let of = routed
-            .iter()
-            .filter(|routed| links.contains(&routed.link.as_str()));
-        of.map(|routed| routed.network.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
+    let mut ways: Vec<_> = routed.iter().map(|routed| &routed.way).collect();
+    ways.sort_unstable();
+    ways.dedup();
+    let dropping = filters.dropping(&ways);
+    let networks_of = |ways: &[&Way]| {
+        let of = routed.iter().filter(|routed| ways.contains(&&routed.way));
+        let of: BTreeSet<_> = of.map(|routed| routed.network.as_str()).collect();
+        of.into_iter().collect::<Vec<_>>().join(", ")
     };
     let mut findings: Vec<_> = dropping
         .iter()
-        .map(|(chain, links, accept)| {
+        .map(|(chain, ways, accept)| {
+            let links: Vec<_> = ways.iter().map(|way| way.shown()).collect();
+            let all = match ways.contains(&&Way::Cables) {
+                true => " (iptables writes + where others write *)",
+                false => "",
+            };
             Finding::warning(
                 format!("{chain} drops by default, and no rule of it names {}", links.join(", ")),
                 format!(
                     "what containers of {} send and receive through the host is dropped unless a rule accepts it by its address",
-                    networks_of(links)
+                    networks_of(ways)
                 ),
-                format!("for each: {accept}"),
+                format!("for each: {accept}{all}"),
             )
         })
         .collect();
-    if parameters.bridges_call_iptables && !dropping.is_empty() {
+    let bridges = dropping.iter().flat_map(|(_, ways, _)| ways);
+    let mut bridges = bridges.filter(|way| ***way != Way::Cables);
+    if parameters.bridges_call_iptables && bridges.next().is_some() {
         findings.push(Finding::warning(
             "net.bridge.bridge-nf-call-iptables is 1 (br_netfilter), and forwarded packets are dropped by default",
             "so are frames between two containers of one bridge",

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use kernel::{Netlink, Result, sysctl};
+use kernel::{Link, Netlink, Result, sysctl};
 
-use super::{Finding, Routed};
+use super::{Finding, Routed, Way};
 
 /// `RT_TABLE_MAIN` (linux/rtnetlink.h).
 const MAIN_TABLE: u32 = 254;
@@ -30,12 +30,7 @@ impl Parameters {
         let mut host = Netlink::open()?;
         let mut gateways = Vec::new();
         for routed in routed {
-            if let Some(link) = host.link(&routed.link)? {
-                let found = host.addresses(link.index)?;
-                let global = found.iter().filter(|address| !address.is_link_local());
-                let has = |ipv4| global.clone().any(|address| address.net.is_ipv4() == ipv4);
-                gateways.push((link.name, [has(true), has(false)]));
-            }
+            gateways.extend(of_network(&mut host, routed)?);
         }
         let mut uplinks = BTreeSet::new();
         let routes = host.routes(true, MAIN_TABLE)?;
@@ -63,6 +58,36 @@ impl Parameters {
                 .any(|of| is_on(&format!("net/bridge/bridge-nf-call-{of}"))),
         })
     }
+}
+
+/// The links of a network's gateways, with the families that they serve.
+fn of_network(host: &mut Netlink, routed: &Routed) -> Result<Vec<(String, [bool; 2])>> {
+    let links = match &routed.way {
+        // Its addresses are the router's.
+        Way::Router(link) => {
+            let link = host.link(link)?;
+            return Ok(link
+                .into_iter()
+                .map(|link| (link.name, [true; 2]))
+                .collect());
+        }
+        Way::Link(link) => host.link(link)?.into_iter().collect(),
+        Way::Cables => {
+            let mark = format!("slash24 {} ", routed.network);
+            let is_cable = |link: &Link| link.alias.starts_with(&mark) && link.controller.is_none();
+            let mut links = host.links()?;
+            links.retain(is_cable);
+            links
+        }
+    };
+    let mut gateways = Vec::new();
+    for link in links {
+        let found = host.addresses(link.index)?;
+        let global = found.iter().filter(|address| !address.is_link_local());
+        let has = |ipv4| global.clone().any(|address| address.net.is_ipv4() == ipv4);
+        gateways.push((link.name, [has(true), has(false)]));
+    }
+    Ok(gateways)
 }
 
 pub(super) fn judge(routed: &[Routed], parameters: &Parameters) -> Vec<Finding> {
@@ -106,7 +131,7 @@ mod tests {
     fn routed() -> Vec<Routed> {
         vec![Routed {
             network: "n".into(),
-            link: "br0".into(),
+            way: Way::Link("br0".into()),
         }]
     }
 

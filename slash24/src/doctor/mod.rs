@@ -6,6 +6,7 @@
 
 mod filter;
 mod host;
+mod masters;
 mod networks;
 
 use std::path::{Path, PathBuf};
@@ -60,12 +61,35 @@ impl Finding {
     }
 }
 
-/// A network whose packets the host forwards: one of a bridge that is a gateway.
+/// A network whose packets the host forwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Routed {
     network: String,
-    /// The link that has the gateway's addresses.
-    link: String,
+    way: Way,
+}
+
+/// By what they come to the host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    /// The link that has the gateway's addresses: a bridge, or what stands on it.
+    Link(String),
+    /// The cable to a VXLAN network's router.
+    Router(String),
+    /// The cables to the containers, of which each has a name of its own.
+    Cables,
+}
+
+impl Way {
+    /// How the names of cables begin.
+    const CABLES: &str = "veth";
+
+    /// As messages call it.
+    fn shown(&self) -> String {
+        match self {
+            Way::Link(link) | Way::Router(link) => link.clone(),
+            Way::Cables => format!("{}*", Way::CABLES),
+        }
+    }
 }
 
 /// Examines the host; the worst comes first.
@@ -73,6 +97,10 @@ pub(crate) fn examine(conf_dir: &Path, plugin_dirs: &[PathBuf]) -> Vec<Finding> 
     let configured = networks::examine(conf_dir, plugin_dirs);
     let mut findings = configured.findings;
     let routed = &configured.routed;
+    match masters::read(configured.above) {
+        Ok(masters) => findings.extend(masters::judge(&masters)),
+        Err(error) => findings.push(silent(&error)),
+    }
     match host::Parameters::read(routed) {
         Ok(parameters) => {
             findings.extend(host::judge(routed, &parameters));
@@ -81,14 +109,20 @@ pub(crate) fn examine(conf_dir: &Path, plugin_dirs: &[PathBuf]) -> Vec<Finding> 
                 Err(error) => findings.push(filter::none(&error, configured.needs_filter)),
             }
         }
-        Err(error) => findings.push(Finding::error(
-            format!("the kernel does not say what is there: {error}"),
-            "no plugin can attach anything then, either",
-            "run this as root, on the host and not in a container",
-        )),
+        Err(error) => findings.push(silent(&error)),
     }
+    findings.dedup();
     findings.sort_by_key(|finding| finding.level);
     findings
+}
+
+/// The kernel cannot be asked.
+fn silent(error: &kernel::Error) -> Finding {
+    Finding::error(
+        format!("the kernel does not say what is there: {error}"),
+        "no plugin can attach anything then, either",
+        "run this as root, on the host and not in a container",
+    )
 }
 
 /// The findings for programs.

@@ -7,7 +7,8 @@ use cni::runtime::{Directory, Network, PluginConfig};
 use cni::{Call, Command, Config, Environment, Request, Version};
 use serde_json::Value;
 
-use super::{Finding, Routed};
+use super::masters::Above;
+use super::{Finding, Routed, Way};
 use crate::registry;
 
 /// What the configuration says.
@@ -15,6 +16,8 @@ use crate::registry;
 pub(super) struct Configured {
     pub(super) findings: Vec<Finding>,
     pub(super) routed: Vec<Routed>,
+    /// What stands on the host's own interfaces.
+    pub(super) above: Vec<Above>,
     /// A network wants packet-filter rules.
     pub(super) needs_filter: bool,
 }
@@ -69,29 +72,67 @@ impl Configured {
                 self.findings.extend(status(network, plugin, plugin_dirs));
             }
             self.findings.extend(missing);
-            if plugin.plugin_type == "bridge" {
-                self.look_at_bridge(network, plugin);
-            }
+            self.needs_filter |= is_on(plugin, "ipMasq") || is_on(plugin, "macspoofchk");
+            let way = match plugin.plugin_type.as_str() {
+                "bridge" => gateway_of_bridge(plugin),
+                "vxlan" => exit_of_vxlan(plugin),
+                "ptp" => Some(Way::Cables),
+                "macvlan" | "ipvlan" | "vlan" => {
+                    self.look_below(network, plugin);
+                    None
+                }
+                _ => None,
+            };
+            self.routed.extend(way.map(|way| Routed {
+                network: network.name.clone(),
+                way,
+            }));
         }
     }
 
-    fn look_at_bridge(&mut self, network: &Network, bridge: &PluginConfig) {
-        let is_on = |key| bridge.get(key).and_then(Value::as_bool) == Some(true);
-        self.needs_filter |= is_on("ipMasq") || is_on("macspoofchk");
-        if !(is_on("isGateway") || is_on("isDefaultGateway")) {
+    /// One that cannot be read, or whose link is not there, STATUS has told.
+    fn look_below(&mut self, network: &Network, plugin: &PluginConfig) {
+        let Ok(config) = config_of(network, plugin) else {
             return;
-        }
-        let name = bridge.get("bridge").and_then(Value::as_str);
-        let name = name.filter(|name| !name.is_empty()).unwrap_or("cni0");
-        let vlan = bridge.get("vlan").and_then(Value::as_u64);
-        self.routed.push(Routed {
+        };
+        let Ok(Some(master)) = plugins::master_of(&config) else {
+            return;
+        };
+        let mode = plugin.get("mode").and_then(Value::as_str);
+        self.above.push(Above {
             network: network.name.clone(),
-            link: match vlan.filter(|vlan| *vlan != 0) {
-                Some(vlan) => format!("{name}.{vlan}"),
-                None => name.to_owned(),
-            },
+            plugin: plugin.plugin_type.clone(),
+            is_alone: mode == Some("passthru"),
+            vlan: plugin.get("vlanId").and_then(Value::as_u64),
+            master,
         });
     }
+}
+
+fn is_on(plugin: &PluginConfig, key: &str) -> bool {
+    plugin.get(key).and_then(Value::as_bool) == Some(true)
+}
+
+/// The link by which a bridge's packets come to the host that routes them.
+fn gateway_of_bridge(bridge: &PluginConfig) -> Option<Way> {
+    if !(is_on(bridge, "isGateway") || is_on(bridge, "isDefaultGateway")) {
+        return None;
+    }
+    let name = bridge.get("bridge").and_then(Value::as_str);
+    let name = name.filter(|name| !name.is_empty()).unwrap_or("cni0");
+    let vlan = bridge.get("vlan").and_then(Value::as_u64);
+    Some(Way::Link(match vlan.filter(|vlan| *vlan != 0) {
+        Some(vlan) => format!("{name}.{vlan}"),
+        None => name.to_owned(),
+    }))
+}
+
+/// The link by which packets leave a VXLAN network, if they can.
+fn exit_of_vxlan(vxlan: &PluginConfig) -> Option<Way> {
+    let vni = vxlan.get("vni").and_then(Value::as_u64);
+    let vni = vni.and_then(|vni| u32::try_from(vni).ok());
+    let way = |vni| Way::Router(plugins::vxlan::exit_port(vni));
+    vni.filter(|_| is_on(vxlan, "ipMasq")).map(way)
 }
 
 /// The plugins of a configuration that runtimes will not find. That this executable
@@ -129,14 +170,9 @@ fn listed(dirs: &[PathBuf]) -> String {
 /// What a plugin of ours says when it is asked whether it can serve ADD (STATUS).
 fn status(network: &Network, plugin: &PluginConfig, dirs: &[PathBuf]) -> Option<Finding> {
     let own = registry::find(&plugin.plugin_type)?;
-    let mut raw = plugin.raw().clone();
-    raw.insert("name".into(), network.name.clone().into());
-    // Older versions have no such verb, and the same keys.
-    raw.retain(|key, _| !key.eq_ignore_ascii_case("cniVersion"));
-    raw.insert("cniVersion".into(), Version::V1_1_0.as_str().into());
     let path = std::env::join_paths(dirs).unwrap_or_default();
     let environment = Environment::from_pairs([("CNI_PATH", path)]);
-    let asked = Config::from_object(raw)
+    let asked = config_of(network, plugin)
         .and_then(|config| Request::new(Command::Status, &environment, config))
         .map_err(cni::Failure::from)
         .and_then(|request| {
@@ -154,4 +190,14 @@ fn status(network: &Network, plugin: &PluginConfig, dirs: &[PathBuf]) -> Option<
         ),
         "correct what the message names",
     ))
+}
+
+/// The plugin's configuration as a runtime would send it. Older versions have no STATUS,
+/// and the same keys.
+fn config_of(network: &Network, plugin: &PluginConfig) -> Result<Config, cni::Error> {
+    let mut raw = plugin.raw().clone();
+    raw.insert("name".into(), network.name.clone().into());
+    raw.retain(|key, _| !key.eq_ignore_ascii_case("cniVersion"));
+    raw.insert("cniVersion".into(), Version::V1_1_0.as_str().into());
+    Config::from_object(raw)
 }

@@ -104,7 +104,7 @@ impl Host {
     /// [`Host::write`] to fill.
     pub fn replace_sys(&self) {
         self.run(|| {
-            for directory in ["/sys/bus", "/sys/devices"] {
+            for directory in ["/sys/bus", "/sys/class/net", "/sys/devices"] {
                 tmpfs(Path::new(directory));
             }
         });

@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use netns::{Call, Container, Fabric, Host, Namespace, Outcome, Plugins, Snapshot};
 use serde_json::{Value, json};
 
-use crate::network::{Family, bridge};
+use crate::network::{Family, ROUTER, bridge, macvlan, network};
 use crate::subject::ours;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -17,6 +17,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         ours("doctor/rules-that-drop", rules_that_drop),
         ours("doctor/rp_filter-with-two-uplinks", reverse_path),
         ours("doctor/bridges-that-call-iptables", bridges_call_iptables),
+        ours("doctor/cables", cables),
+        ours("doctor/way-out-of-a-vxlan-network", way_out),
+        ours("doctor/masters", masters),
     ]
     .into_iter()
     .flatten()
@@ -256,4 +259,120 @@ fn reverse_path() {
     );
     host.set_sysctl("net/ipv4/conf/all/rp_filter", "2");
     assert_eq!(findings(&host), Vec::<String>::new());
+}
+
+/// `ptp`: each container has a cable of its own, which rules name by how their names begin.
+fn cables() {
+    let host = Host::new("host");
+    let config = network("ptp", "1.0.0", Family::Dual, json!({"ipMasq": true}));
+    configure(&host, "n.conf", &config);
+    assert_eq!(findings(&host), Vec::<String>::new());
+    let container = host.container("c");
+    let call = Call::new(&host, Plugins::Slash24, &config).attach(&container, "eth0");
+    call.add().success();
+    host.set_sysctl("net/ipv4/ip_forward", "0");
+    only(&host, &["warning", "net.ipv4.ip_forward is 0", "veth"]);
+    host.set_sysctl("net/ipv4/ip_forward", "1");
+    for (drop, accept) in [
+        (
+            "iptables-legacy -P FORWARD DROP",
+            "iptables-legacy -I FORWARD -i veth+ -j ACCEPT",
+        ),
+        (
+            "ip6tables-legacy -P FORWARD DROP",
+            "ip6tables-legacy -I FORWARD -o veth+ -j ACCEPT",
+        ),
+        (
+            "iptables-nft -P FORWARD DROP",
+            "iptables-nft -I FORWARD -i veth+ -j ACCEPT",
+        ),
+    ] {
+        run(&host, drop);
+        only(&host, &["warning", "drops by default", "names veth*"]);
+        run(&host, accept);
+        assert_eq!(findings(&host), Vec::<String>::new(), "{accept}");
+    }
+    run(&host, "nft add table inet mine");
+    run(
+        &host,
+        "nft add chain inet mine guard { type filter hook forward priority 0 ; policy drop ; }",
+    );
+    only(&host, &["table inet mine", "names veth*"]);
+    run(&host, "nft add rule inet mine guard iifname veth* accept");
+    assert_eq!(findings(&host), Vec::<String>::new());
+}
+
+fn way_out() {
+    let (fabric, host) = (Fabric::new(), Host::new("host"));
+    fabric.join(&host, "eth0", &["192.0.2.1/24"]);
+    let keys = json!({"vni": 7, "underlay": "192.0.2.1", "peers": {"static": ["192.0.2.1"]}});
+    let config = network("vxlan", "1.0.0", Family::V4, keys);
+    for of in ["iptables", "ip6tables"] {
+        host.set_sysctl(&format!("net/bridge/bridge-nf-call-{of}"), "0");
+    }
+    configure(&host, "n.conf", &config);
+    run(&host, "iptables-legacy -P FORWARD DROP");
+    assert_eq!(findings(&host), Vec::<String>::new(), "nothing leaves it");
+    let mut leaves = config;
+    leaves["ipMasq"] = json!(true);
+    configure(&host, "n.conf", &leaves);
+    only(&host, &["warning", "iptables-legacy", "names vxup7"]);
+    run(&host, "iptables-legacy -P FORWARD ACCEPT");
+    let container = host.container("c");
+    let call = Call::new(&host, Plugins::Slash24, &leaves).attach(&container, "eth0");
+    call.add().success();
+    assert_eq!(findings(&host), Vec::<String>::new());
+    host.set_sysctl("net/ipv6/conf/all/forwarding", "0");
+    only(&host, &["net.ipv6.conf.all.forwarding is 0", "vxup7"]);
+}
+
+/// The host's interfaces that containers' links stand on.
+fn masters() {
+    let (fabric, host) = (Fabric::new(), Host::new("host"));
+    fabric.router(&ROUTER);
+    fabric.join(&host, "eth0", &["192.0.2.1/24"]);
+    let config = macvlan(Family::V4, json!({"hostAccess": true}));
+    configure(&host, "n.conf", &config);
+    assert_eq!(findings(&host), Vec::<String>::new());
+    let container = host.container("c");
+    let call = Call::new(&host, Plugins::Slash24, &config).attach(&container, "eth0");
+    call.add().success();
+    assert_eq!(findings(&host), Vec::<String>::new());
+    call.del().success();
+
+    let other = network(
+        "ipvlan",
+        "1.0.0",
+        Family::V4,
+        json!({"name": "m", "master": "eth0"}),
+    );
+    configure(&host, "m.conf", &other);
+    only(&host, &["warning", "two kinds", "m (ipvlan), n (macvlan)"]);
+    let other = macvlan(Family::V4, json!({"name": "m", "mode": "passthru"}));
+    configure(&host, "m.conf", &other);
+    only(&host, &["warning", "passthru", "m (macvlan), n (macvlan)"]);
+    configure(&host, "m.conf", &config);
+
+    // The kernel says no more than that it is busy.
+    host.ip("link add br5 type bridge\nlink set eth0 master br5\nlink set br5 up");
+    only(
+        &host,
+        &["error", "network n: eth0 is a port of br5 (bridge)"],
+    );
+    call.add().failure();
+    host.ip("link set eth0 nomaster");
+
+    host.replace_sys();
+    host.write("/sys/class/net/eth0/wireless/status", "0");
+    only(&host, &["warning", "network n: eth0 is wireless"]);
+    fabric.ip("link set port0 down");
+    host.wait_until("the carrier is gone", || {
+        host.link("eth0")
+            .is_some_and(|link| link["operstate"] != "UP")
+    });
+    let found = findings(&host);
+    assert!(
+        found[0].contains("network n: eth0 has no carrier"),
+        "{found:#?}"
+    );
 }
