@@ -41,14 +41,44 @@ impl<'a> Allocation<'a> {
 
     /// Chooses an address of each set, or of none.
     pub(crate) fn run(mut self, wanted: &[Option<Candidate<'a>>]) -> Result<Vec<Ip>, Error> {
-        let sets = wanted.iter().enumerate();
-        let chosen = sets.map(|(set, wanted)| self.choose(set, *wanted)?.ip());
-        let chosen: Result<Vec<Ip>, Error> = chosen.collect();
-        match &chosen {
-            Ok(_) => self.release_superseded(wanted)?,
-            Err(error) => self.undo(error),
+        /// How many addresses of the first set are tried whose pairs turn out to be
+        /// somebody's.
+        const TRIES: usize = 64;
+
+        let asks = wanted.iter().any(Option::is_some);
+        for _ in 1..TRIES {
+            let mut wanted = wanted.to_vec();
+            match self.choose_all(&mut wanted) {
+                Ok(chosen) => {
+                    self.release_superseded(&wanted)?;
+                    return Ok(chosen);
+                }
+                Err(Error::Held { .. } | Error::RequestedOwn(_)) if !asks => self.give_back(),
+                Err(error) => {
+                    self.undo(&error);
+                    return Err(error);
+                }
+            }
         }
-        chosen
+        let chosen = self.choose_all(&mut wanted.to_vec());
+        chosen.inspect_err(|error| self.undo(error))
+    }
+
+    /// Where sets are paired, the first address that is wanted or chosen tells which are
+    /// wanted of the others.
+    fn choose_all(&mut self, wanted: &mut [Option<Candidate<'a>>]) -> Result<Vec<Ip>, Error> {
+        let pool = self.pool;
+        let mut distances = wanted.iter().enumerate();
+        let mut distance =
+            distances.find_map(|(set, wanted)| pool.distance(set, wanted.as_ref()?.address));
+        let mut ips = Vec::with_capacity(wanted.len());
+        for (set, wanted) in wanted.iter_mut().enumerate() {
+            *wanted = wanted.or_else(|| pool.at(set, distance?));
+            let chosen = self.choose(set, *wanted)?;
+            distance = distance.or_else(|| pool.distance(set, chosen.address));
+            ips.push(chosen.ip()?);
+        }
+        Ok(ips)
     }
 
     fn choose(
@@ -291,10 +321,14 @@ impl<'a> Allocation<'a> {
     fn undo(&mut self, error: &Error) {
         // The search may have passed an address that it could not give.
         self.leases.distrust_after(error);
-        for address in &self.made {
+        self.give_back();
+    }
+
+    fn give_back(&mut self) {
+        for address in self.made.drain(..) {
             // The error that led here counts. What is left the next ADD or DEL
             // of the same owner finds.
-            let _ = self.leases.release(*address, &Lease::of(self.owner));
+            let _ = self.leases.release(address, &Lease::of(self.owner));
         }
     }
 }

@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cni::{Config, Route};
+use cni::{Config, Route, Version};
 use kept_back::{NetTemplate, SharedTemplate, nets_at, read_nets, read_reservations};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Error;
 use crate::error::AtKey;
-use crate::pool;
+use crate::pool::{self, Pool};
 use crate::range::{Bounds, Range, RangeSet};
 use crate::reservation::Reservations;
 use crate::route::{RouteKeys, RouteTemplate, address_at, read_address};
@@ -88,6 +88,8 @@ pub struct Addressing {
     pub resolv_conf: Option<PathBuf>,
     /// How long a released address rests.
     pub cooldown: Duration,
+    /// Whether the addresses of a container belong together.
+    pub is_paired: bool,
     /// Names, and the addresses that are kept for them.
     pub reservations: Vec<(String, AddressTemplate)>,
 }
@@ -123,6 +125,7 @@ struct Ipam {
     exclude: Vec<String>,
     shared: Option<Value>,
     cooldown: Option<f64>,
+    paired: bool,
     reservations: BTreeMap<String, Value>,
     ranges: Vec<Vec<RangeKeys>>,
     routes: Vec<RouteKeys>,
@@ -187,6 +190,7 @@ impl Addressing {
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),
             cooldown: seconds("ipam.cooldown", ipam.cooldown, pool::COOLDOWN)?,
+            is_paired: ipam.paired,
             reservations: read_reservations(&ipam.reservations)?,
         })
     }
@@ -203,6 +207,21 @@ impl Addressing {
         let templates = ranges.chain(routes).chain(reserved);
         let fields = templates.flat_map(AddressTemplate::fields);
         fields.map(|field| field.name.as_str()).collect()
+    }
+
+    /// The pool of a network at a place: what containers get there.
+    ///
+    /// # Errors
+    /// As [`Addressing::sets_at`], [`Addressing::reservations_at`], [`Pool::new`] and
+    /// [`Pool::with_pairs`].
+    pub fn pool_at(&self, network: &str, version: Version, here: &Here) -> Result<Pool, Error> {
+        let pool = Pool::new(network, self.sets_at(here)?, version)?
+            .with_cooldown(self.cooldown)
+            .with_reservations(self.reservations_at(here)?);
+        match self.is_paired {
+            true => pool.with_pairs(),
+            false => Ok(pool),
+        }
     }
 
     /// The range sets at a place.

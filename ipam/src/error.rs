@@ -80,6 +80,11 @@ pub enum Error {
     /// Ranges that share addresses.
     #[error("{0} and {1} overlap")]
     Overlap(String, String),
+    /// A set whose addresses cannot be paired with those of the first.
+    #[error(
+        "\"ipam.paired\": {0} cannot be paired; each set needs one range, which is not shared and not smaller than that of the first set"
+    )]
+    NotPaired(String),
     /// More addresses of a family than the protocol's version can tell.
     #[error(
         "cniVersion {version} has room for one {family} address, and there are {sets} {family} range sets"

@@ -148,11 +148,7 @@ fn status(request: &Request) -> Result<(), Error> {
 }
 
 fn pool(request: &Request, addressing: &Addressing, here: &Here) -> Result<Pool, Error> {
-    let sets = addressing.sets_at(here)?;
-    let pool = Pool::new(&request.config.name, sets, request.config.version)?;
-    Ok(pool
-        .with_cooldown(addressing.cooldown)
-        .with_reservations(addressing.reservations_at(here)?))
+    addressing.pool_at(&request.config.name, request.config.version, here)
 }
 
 fn lock_existing(request: &Request) -> Result<Option<Leases>, Error> {

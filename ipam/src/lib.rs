@@ -22,6 +22,7 @@ pub mod listing;
 mod local;
 mod lock;
 pub mod netns;
+mod pairs;
 pub mod plan;
 pub mod pool;
 pub mod range;

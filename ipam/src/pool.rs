@@ -9,6 +9,7 @@ use crate::Error;
 use crate::allocation::Allocation;
 use crate::index::Searched;
 use crate::lease::Owner;
+use crate::pairs;
 use crate::range::{Candidate, Range, RangeSet};
 use crate::reservation::Reservations;
 use crate::skips::Skips;
@@ -27,6 +28,8 @@ pub struct Pool {
     skips: Vec<Vec<Skips>>,
     reservations: Reservations,
     cooldown: Duration,
+    /// Whether the addresses of a container belong together.
+    is_paired: bool,
 }
 
 /// How much of a range is used.
@@ -79,6 +82,7 @@ impl Pool {
             skips: Vec::new(),
             reservations: Reservations::default(),
             cooldown: COOLDOWN,
+            is_paired: false,
         };
         Ok(pool.with_reservations(Reservations::default()))
     }
@@ -100,6 +104,30 @@ impl Pool {
     #[must_use]
     pub fn with_cooldown(self, cooldown: Duration) -> Self {
         Pool { cooldown, ..self }
+    }
+
+    /// The same pool, with sets whose addresses belong together.
+    ///
+    /// # Errors
+    /// [`Error::NotPaired`].
+    pub fn with_pairs(mut self) -> Result<Self, Error> {
+        pairs::check(&self.sets)?;
+        let ranges: Vec<&Range> = self.sets.iter().map(|set| &set.ranges()[0]).collect();
+        let skips: Vec<&Skips> = self.skips.iter().map(|of_set| &of_set[0]).collect();
+        self.skips[0][0] = pairs::skips_of_first(&ranges, &skips);
+        self.is_paired = true;
+        Ok(self)
+    }
+
+    /// How far an address of a set is from its first, where that tells the others.
+    pub(crate) fn distance(&self, set: usize, address: IpAddr) -> Option<u128> {
+        self.is_paired
+            .then(|| pairs::distance(&self.sets[set], address))
+    }
+
+    /// The address of a set at a distance.
+    pub(crate) fn at(&self, set: usize, distance: u128) -> Option<Candidate<'_>> {
+        pairs::at(&self.sets[set], &self.skips[set][0], distance)
     }
 
     /// The sets in the order of the addresses in a result.

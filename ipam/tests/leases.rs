@@ -302,3 +302,60 @@ fn gc_and_reboots_count_every_holder() {
     network.run("DEL", "c4").unwrap();
     assert_eq!(fs::read(network.path("10.77.0.53")).unwrap(), b"c3\r\neth0");
 }
+
+/// Where sets are paired, one address of a container tells the others, in every lap.
+#[test]
+fn pairs_stay_pairs() {
+    let network = Network::new(json!({
+        "paired": true, "cooldown": 0,
+        "ranges": [
+            [{"subnet": "10.77.0.0/29"}],
+            [{"subnet": "fd77::/64", "exclude": ["fd77::4"]}],
+        ],
+    }));
+    let is_pair = |given: &str| {
+        let (v4, v6) = given.split_once(' ').unwrap();
+        v4.rsplit('.').next() == v6.rsplit(':').next()
+    };
+    let given: Vec<String> = fill(&network, "a");
+    // The gateway is no container's, and what is excluded of one family is not given of both.
+    let all = [
+        "10.77.0.2 fd77::2",
+        "10.77.0.3 fd77::3",
+        "10.77.0.5 fd77::5",
+        "10.77.0.6 fd77::6",
+    ];
+    assert_eq!(given, all);
+    assert_eq!(code(network.add("more")), 100);
+    for round in 0..3 {
+        for name in ["a2", "a0", "a3"] {
+            network.run("DEL", name).unwrap();
+        }
+        for name in ["a0", "a3", "a2"] {
+            let given = network.add(name).unwrap();
+            assert!(is_pair(&given), "{round}: {given}");
+            assert_eq!(network.add(name).unwrap(), given);
+        }
+    }
+    network.run("DEL", "a1").unwrap();
+    // A pair of which somebody has one is nobody's.
+    fs::write(network.path("fd77::3"), "other\r\neth0").unwrap();
+    assert_eq!(code(network.add("a1")), 101);
+    network.run("DEL", "a0").unwrap();
+    assert!(is_pair(&network.add("a1").unwrap()));
+    network.run("DEL", "a1").unwrap();
+    fs::remove_file(network.path("fd77::3")).unwrap();
+    let mut asked = network.with("runtimeConfig", json!({"ips": ["fd77::3"]}));
+    assert_eq!(
+        network.add_with("asked", &asked).unwrap(),
+        "10.77.0.3 fd77::3"
+    );
+    network.run("DEL", "asked").unwrap();
+    asked["ipam"]["ranges"][1] = json!([{"subnet": "fd77::/126"}]);
+    asked["runtimeConfig"] = Value::Null;
+    let error = message(network.call("ADD", "small", &asked));
+    assert!(
+        error.contains("ipam.paired") && error.contains("fd77::"),
+        "{error}"
+    );
+}

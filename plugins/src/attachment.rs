@@ -112,12 +112,18 @@ pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
 /// neighbours remember is right again when the address is given to the next. The
 /// holders of a shared address must not share that as well.
 pub(crate) fn mac_of_lease(lease: &Attachment, identity: &Identity) -> Mac {
-    let own = || lease.ips.iter().filter(|ip| !ip.shared);
-    let ips = || own().map(|ip| ip.address.ip());
-    match ips().find(IpAddr::is_ipv4).or_else(|| ips().next()) {
-        Some(ip) => mac_of_address(ip),
-        None => identity.container_mac(),
-    }
+    let own = lease.ips.iter().filter(|ip| !ip.shared);
+    let mac = mac_of_addresses(own.map(|ip| ip.address.ip()));
+    mac.unwrap_or_else(|| identity.container_mac())
+}
+
+/// The hardware address of whoever is leased these, an IPv4 address before others.
+pub(crate) fn mac_of_addresses(ips: impl Iterator<Item = IpAddr> + Clone) -> Option<Mac> {
+    let ip = ips
+        .clone()
+        .find(IpAddr::is_ipv4)
+        .or_else(|| ips.clone().next());
+    ip.map(mac_of_address)
 }
 
 /// The hardware address of whoever is leased `ip` in the first place.

@@ -343,9 +343,8 @@ fn bits_of(template: &SubnetTemplate) -> Vec<(String, u32, u32)> {
 fn pool_at(network: &Network, place: &Place) -> Result<Pool, Error> {
     let here = Here::new(Location::Literal(place.clone()));
     network.addressing.routes_at(&here)?;
-    let reservations = network.addressing.reservations_at(&here)?;
-    let sets = network.addressing.sets_at(&here)?;
-    Ok(Pool::new(&network.name, sets, network.version)?.with_reservations(reservations))
+    let addressing = &network.addressing;
+    addressing.pool_at(&network.name, network.version, &here)
 }
 
 /// The subnet of each range at every place where it has one.

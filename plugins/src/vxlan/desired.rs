@@ -10,7 +10,7 @@ use super::names;
 use super::overlay::Overlay;
 use super::peers::{Peer, Source};
 use crate::Result;
-use crate::attachment::mac_of_address;
+use crate::attachment::mac_of_addresses;
 
 /// The most addresses that a host computes entries for; 64 Ki of them take some
 /// 40 MB of the kernel's memory. Networks with more send questions to all hosts.
@@ -61,6 +61,8 @@ pub(super) struct Desired {
     pub(super) neighbours: Vec<Neighbour>,
     /// Which host has which subnet, where hosts are routed to.
     pub(super) ways: Vec<Way>,
+    /// Why hosts are asked that have places.
+    pub(super) why_asked: Option<String>,
 }
 
 impl Desired {
@@ -70,6 +72,7 @@ impl Desired {
             remotes: Vec::new(),
             neighbours: Vec::new(),
             ways: Vec::new(),
+            why_asked: None,
         }
     }
 
@@ -95,12 +98,15 @@ impl Desired {
                 _ => Knowledge::Learned,
             }));
         };
-        if is_computable(peers, overlay)? {
+        let why_not = why_not_computed(peers, overlay)?;
+        if why_not.is_none() {
             let mut desired = Desired::new(Knowledge::Computed);
             desired.compute(peers, overlay)?;
             return Ok(desired);
         }
         let mut desired = Desired::new(Knowledge::Learned);
+        // Of a list nobody expects anything else.
+        desired.why_asked = why_not.filter(|_| !matches!(source, Source::Static(_)));
         let everybody = peers.iter().map(|peer| Remote {
             mac: EVERYBODY,
             host: peer.underlay,
@@ -112,9 +118,12 @@ impl Desired {
     fn compute(&mut self, peers: &[Peer], overlay: &Overlay) -> Result<()> {
         for peer in peers {
             let Some(place) = &peer.place else { continue };
-            for ip in overlay.addresses_at(place)? {
-                let mac = mac_of_address(ip);
-                self.neighbours.push(Neighbour { ip, mac });
+            for ips in overlay.addresses_at(place)? {
+                let Some(mac) = mac_of_addresses(ips.iter().copied()) else {
+                    continue;
+                };
+                let neighbours = ips.iter().map(|ip| Neighbour { ip: *ip, mac });
+                self.neighbours.extend(neighbours);
                 self.remotes.push(Remote {
                     mac,
                     host: peer.underlay,
@@ -160,23 +169,23 @@ impl Desired {
     }
 }
 
-/// Whether who has which address follows from places, and is little enough to be
-/// written down.
-fn is_computable(peers: &[Peer], overlay: &Overlay) -> Result<bool> {
-    if !overlay.is_computable() {
-        return Ok(false);
+/// Why who has which address does not follow from places, or is too much to be written
+/// down; none if it can be.
+fn why_not_computed(peers: &[Peer], overlay: &Overlay) -> Result<Option<String>> {
+    if let Err(unknown) = overlay.is_computable() {
+        return Ok(Some(unknown.to_string()));
     }
     let mut size: u128 = 0;
     for peer in peers {
         let Some(place) = &peer.place else {
-            return Ok(false);
+            let why = format!("\"peers\" has no place of host {}", peer.underlay);
+            return Ok(Some(why));
         };
         size = size.saturating_add(overlay.size_at(place)?);
-        if size > MOST_ADDRESSES {
-            return Ok(false);
-        }
     }
-    Ok(true)
+    Ok((size > MOST_ADDRESSES).then(|| {
+        format!("{size} addresses of other hosts are more than the {MOST_ADDRESSES} that a host computes")
+    }))
 }
 
 #[cfg(test)]
@@ -218,15 +227,17 @@ mod tests {
 
     #[test]
     fn others_are_asked() {
-        for (subnet, places) in [
-            ("10.0.0.0/16", 3),
-            ("10.{slot}.0.0/16", 3),
-            ("fd00:{slot}::/64", 3),
+        for (subnet, places, says) in [
+            ("10.0.0.0/16", 3, "no fields"),
+            ("10.{slot}.0.0/16", 3, "196602 addresses"),
+            ("fd00:{slot}::/64", 3, "65536"),
         ] {
             let desired = segment(subnet, places);
             assert_eq!(desired.knowledge, Knowledge::Learned, "{subnet}");
             assert_eq!(desired.remotes.len(), 3);
             assert!(desired.remotes.iter().all(|remote| remote.mac == EVERYBODY));
+            let why = desired.why_asked.unwrap();
+            assert!(why.contains(says), "{why}");
         }
     }
 

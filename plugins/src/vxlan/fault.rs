@@ -118,6 +118,18 @@ pub enum Fault {
         /// What would fit.
         limit: u32,
     },
+    /// Addresses that other hosts do not compute.
+    #[error(
+        "addresses {leased} are not what the other hosts of network \"{network}\" compute for a container at {place}, so that none of them would find it; ask for none, or for those that belong together"
+    )]
+    NotComputed {
+        /// The network.
+        network: String,
+        /// What was leased.
+        leased: String,
+        /// Where the host stands.
+        place: String,
+    },
     /// A hardware address of its own where others compute it.
     #[error(
         "\"mac\" cannot be chosen in network \"{0}\": its hosts compute hardware addresses from IP addresses"

@@ -22,9 +22,12 @@ mod segment;
 mod sync;
 mod underlay;
 
+use std::net::IpAddr;
+
 use cni::{Attachment, Call, Config, Failure, Plugin, Request};
 use ipnetwork::IpNetwork;
 use kernel::{Link, Netlink, PortFlags, VethPair};
+use place::Here;
 
 use crate::attachment::{Identity, requested_mac};
 use crate::container::{Announcement, Inside};
@@ -125,6 +128,9 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     };
     cable::lay(&mut host, &pair, &identity, &mut undo)?;
     let flags = keys.port_flags(&segment.alias);
+    if let Some(lease) = early.as_ref().filter(|_| flags.is_fixed) {
+        refuse_unknown_addresses(config, &keys, lease)?;
+    }
     cable::plug_in(&mut host, &segment, &identity, flags)?;
     if keys.macspoofchk {
         spoof::guard(&identity, mac, &mut undo)?;
@@ -171,6 +177,26 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         &link,
         layer3,
     ))
+}
+
+/// Where other hosts compute who has which address, a container has one of those.
+fn refuse_unknown_addresses(config: &Config, keys: &Keys, lease: &Attachment) -> Result<()> {
+    let ips: Vec<IpAddr> = lease.ips.iter().map(|ip| ip.address.ip()).collect();
+    let here = Here::new(keys.location.clone());
+    let place = here.place().map_err(|cause| Fault::Place {
+        key: "location",
+        cause,
+    })?;
+    if Overlay::read(config)?.is_known_at(place, &ips)? {
+        return Ok(());
+    }
+    let leased: Vec<String> = ips.iter().map(IpAddr::to_string).collect();
+    Err(Fault::NotComputed {
+        network: config.name.clone(),
+        leased: leased.join(" and "),
+        place: place.to_string(),
+    }
+    .into())
 }
 
 /// Where other hosts compute a container's hardware address it cannot be chosen.

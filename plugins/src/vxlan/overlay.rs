@@ -20,6 +20,7 @@ struct Raw {
     #[serde(rename = "type")]
     plugin: String,
     ranges: Vec<Vec<RawRange>>,
+    paired: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -35,6 +36,30 @@ struct RawRange {
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
     sets: Vec<Vec<Range>>,
+    is_paired: bool,
+}
+
+/// Why nobody can know from places alone who has which address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// Another plugin than `host-local` gives them.
+    Plugin,
+    /// A range is the same at all places.
+    NoFields,
+    /// A container has several that do not follow from each other.
+    NotPaired,
+}
+
+impl std::fmt::Display for Unknown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Unknown::Plugin => "\"ipam\" is not \"host-local\"",
+            Unknown::NoFields => "a range of \"ipam\" has no fields of the place",
+            Unknown::NotPaired => {
+                "a container has several addresses, which follow from each other with \"paired\": true in \"ipam\" and one range a set"
+            }
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -70,7 +95,10 @@ impl Overlay {
         for set in &raw.ranges {
             sets.push(set.iter().map(Range::read).collect::<Result<_>>()?);
         }
-        Ok(Overlay { sets })
+        Ok(Overlay {
+            sets,
+            is_paired: raw.paired,
+        })
     }
 
     fn ranges(&self) -> impl Iterator<Item = &Range> {
@@ -78,9 +106,17 @@ impl Overlay {
     }
 
     /// Whether every place has addresses of its own of which each leads to one
-    /// hardware address: one of a family a container, in ranges that have fields.
-    pub(super) fn is_computable(&self) -> bool {
-        self.sets.len() == 1 && self.ranges().all(Range::follows_place)
+    /// hardware address: one a container, or one of each of paired sets, in ranges that
+    /// have fields. If not, why not.
+    pub(super) fn is_computable(&self) -> std::result::Result<(), Unknown> {
+        let pairs =
+            self.sets.len() == 1 || (self.is_paired && self.sets.iter().all(|set| set.len() == 1));
+        match self.sets.is_empty() {
+            true => Err(Unknown::Plugin),
+            false if !self.ranges().all(Range::follows_place) => Err(Unknown::NoFields),
+            false if !pairs => Err(Unknown::NotPaired),
+            false => Ok(()),
+        }
     }
 
     /// Whether every place has subnets of its own.
@@ -100,26 +136,60 @@ impl Overlay {
         Ok(subnets)
     }
 
-    /// The addresses that containers of a place can have.
-    pub(super) fn addresses_at(&self, place: &Place) -> Result<Vec<IpAddr>> {
-        let mut addresses = Vec::new();
-        for range in self.ranges() {
-            let (first, last, gateway) = range.ends_at(place)?;
-            let family = Family::of(range.subnet.at_place(place).map_err(of_ipam)?.ip());
-            let all = (first..=last).map(|number| family.address(number));
-            addresses.extend(all.filter(|address| Some(*address) != gateway));
+    /// The addresses that containers of a place can have, container by container.
+    pub(super) fn addresses_at(&self, place: &Place) -> Result<Vec<Vec<IpAddr>>> {
+        let mut all = Vec::new();
+        let Some((first, others)) = self.sets.split_first() else {
+            return Ok(all);
+        };
+        let others: Vec<Ends> = others
+            .iter()
+            .flatten()
+            .map(|range| range.ends_at(place))
+            .collect::<Result<_>>()?;
+        for range in first {
+            let ends = range.ends_at(place)?;
+            for distance in 0..ends.size() {
+                let others = others.iter().map(|other| other.at(distance));
+                all.extend(
+                    std::iter::once(ends.at(distance))
+                        .chain(others)
+                        .collect::<Option<_>>(),
+                );
+            }
         }
-        Ok(addresses)
+        Ok(all)
     }
 
     /// How many addresses a place has, without listing them.
     pub(super) fn size_at(&self, place: &Place) -> Result<u128> {
         let mut size: u128 = 0;
-        for range in self.ranges() {
-            let (first, last, _) = range.ends_at(place)?;
-            size = size.saturating_add(last.saturating_sub(first).saturating_add(1));
+        for range in self.sets.first().into_iter().flatten() {
+            size = size.saturating_add(range.ends_at(place)?.size());
         }
-        Ok(size)
+        Ok(size.saturating_mul(self.sets.len() as u128))
+    }
+
+    /// Whether other hosts compute these addresses of a container at a place.
+    pub(super) fn is_known_at(&self, place: &Place, ips: &[IpAddr]) -> Result<bool> {
+        let Some((first, others)) = self.sets.split_first() else {
+            return Ok(false);
+        };
+        let (Some((ip, rest)), true) = (ips.split_first(), ips.len() == self.sets.len()) else {
+            return Ok(false);
+        };
+        for range in first {
+            let Some(distance) = range.ends_at(place)?.distance(*ip) else {
+                continue;
+            };
+            for (range, ip) in others.iter().flatten().zip(rest) {
+                if range.ends_at(place)?.at(distance) != Some(*ip) {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// The part of the address plan that all places are in: the bits before the
@@ -171,7 +241,7 @@ impl Range {
     }
 
     /// The first and the last address, and the gateway, as `host-local` has them.
-    fn ends_at(&self, place: &Place) -> Result<(u128, u128, Option<IpAddr>)> {
+    fn ends_at(&self, place: &Place) -> Result<Ends> {
         let subnet = self.subnet.at_place(place).map_err(of_ipam)?;
         let family = Family::of(subnet.ip());
         let network = place::family::number(subnet.network());
@@ -187,7 +257,38 @@ impl Range {
         let first = at(&self.start)?.map_or(network + 1, place::family::number);
         let last = at(&self.end)?.map_or(usual_last, place::family::number);
         let gateway = at(&self.gateway)?.or(Some(family.address(network + 1)));
-        Ok((first, last, gateway))
+        Ok(Ends {
+            family,
+            first,
+            last,
+            gateway,
+        })
+    }
+}
+
+/// A range at a place.
+struct Ends {
+    family: Family,
+    first: u128,
+    last: u128,
+    gateway: Option<IpAddr>,
+}
+
+impl Ends {
+    fn size(&self) -> u128 {
+        self.last.saturating_sub(self.first).saturating_add(1)
+    }
+
+    /// What a container gets at a distance from the first, if anything.
+    fn at(&self, distance: u128) -> Option<IpAddr> {
+        let number = self.first.checked_add(distance)?;
+        let address = self.family.address(number);
+        (number <= self.last && Some(address) != self.gateway).then_some(address)
+    }
+
+    fn distance(&self, ip: IpAddr) -> Option<u128> {
+        let distance = place::family::number(ip).checked_sub(self.first)?;
+        (self.at(distance) == Some(ip)).then_some(distance)
     }
 }
 
@@ -215,12 +316,12 @@ mod tests {
     #[test]
     fn subnets_and_addresses_follow_from_places() {
         let by_place = overlay(json!({"type": "host-local", "subnet": "10.{rack}.{slot}.0/29"}));
-        assert!(by_place.is_computable() && by_place.has_subnets_by_place());
+        assert!(by_place.is_computable().is_ok() && by_place.has_subnets_by_place());
         assert_eq!(
             texts(by_place.subnets_at(&at(1, 2)).unwrap()),
             ["10.1.2.0/29"]
         );
-        let addresses = texts(by_place.addresses_at(&at(1, 2)).unwrap());
+        let addresses = texts(by_place.addresses_at(&at(1, 2)).unwrap().concat());
         assert_eq!(
             addresses,
             ["10.1.2.2", "10.1.2.3", "10.1.2.4", "10.1.2.5", "10.1.2.6"]
@@ -231,9 +332,9 @@ mod tests {
         let slices = overlay(json!({"type": "host-local", "ranges": [[{
             "subnet": "10.9.0.0/16", "rangeStart": "10.9.{slot}.2", "rangeEnd": "10.9.{slot}.3",
         }]]}));
-        assert!(slices.is_computable() && !slices.has_subnets_by_place());
+        assert!(slices.is_computable().is_ok() && !slices.has_subnets_by_place());
         assert_eq!(
-            texts(slices.addresses_at(&at(1, 7)).unwrap()),
+            texts(slices.addresses_at(&at(1, 7)).unwrap().concat()),
             ["10.9.7.2", "10.9.7.3"]
         );
 
@@ -244,15 +345,58 @@ mod tests {
 
     #[test]
     fn what_cannot_be_computed() {
-        for ipam in [
-            json!({"type": "host-local", "subnet": "10.9.0.0/16"}),
-            json!({"type": "host-local", "subnet": "10.9.0.0/16", "rangeStart": "10.9.{slot}.2"}),
-            json!({"type": "static"}),
-            json!({"type": "host-local", "ranges": [
-                [{"subnet": "10.{rack}.{slot}.0/24"}], [{"subnet": "fd00:{rack}:{slot}::/64"}],
-            ]}),
+        let both = json!([
+            [{"subnet": "10.{rack}.{slot}.0/24"}], [{"subnet": "fd00:{rack}:{slot}::/64"}],
+        ]);
+        for (ipam, why) in [
+            (
+                json!({"type": "host-local", "subnet": "10.9.0.0/16"}),
+                Unknown::NoFields,
+            ),
+            (
+                json!({"type": "host-local", "subnet": "10.9.0.0/16", "rangeStart": "10.9.{slot}.2"}),
+                Unknown::NoFields,
+            ),
+            (json!({"type": "static"}), Unknown::Plugin),
+            (
+                json!({"type": "host-local", "ranges": both}),
+                Unknown::NotPaired,
+            ),
         ] {
-            assert!(!overlay(ipam.clone()).is_computable(), "{ipam}");
+            assert_eq!(overlay(ipam.clone()).is_computable(), Err(why), "{ipam}");
         }
+    }
+
+    #[test]
+    fn pairs_are_computed_together() {
+        let both = overlay(json!({"type": "host-local", "paired": true, "ranges": [
+            [{"subnet": "10.{rack}.{slot}.0/29", "gateway": "10.{rack}.{slot}.6"}],
+            [{"subnet": "fd00:{rack}:{slot}::/64"}],
+        ]}));
+        assert_eq!(both.is_computable(), Ok(()));
+        let addresses = both.addresses_at(&at(1, 2)).unwrap();
+        let texts: Vec<_> = addresses
+            .iter()
+            .map(|ips| texts(ips.clone()).join(" "))
+            .collect();
+        // Neither family's gateway is anybody's, nor what would go with it.
+        assert_eq!(
+            texts,
+            [
+                "10.1.2.2 fd00:1:2::2",
+                "10.1.2.3 fd00:1:2::3",
+                "10.1.2.4 fd00:1:2::4",
+                "10.1.2.5 fd00:1:2::5",
+            ]
+        );
+        assert_eq!(both.size_at(&at(1, 2)).unwrap(), 12);
+        let is_known = |ips: &[&str]| {
+            let ips: Vec<IpAddr> = ips.iter().map(|ip| ip.parse().unwrap()).collect();
+            both.is_known_at(&at(1, 2), &ips).unwrap()
+        };
+        assert!(is_known(&["10.1.2.3", "fd00:1:2::3"]));
+        assert!(!is_known(&["10.1.2.3", "fd00:1:2::4"]));
+        assert!(!is_known(&["10.1.3.3", "fd00:1:2::3"]));
+        assert!(!is_known(&["10.1.2.3"]));
     }
 }

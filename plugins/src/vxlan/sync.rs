@@ -22,6 +22,8 @@ pub struct Synced {
     pub is_here: bool,
     /// How many entries the kernel has, or should have, of other hosts.
     pub entries: usize,
+    /// Why questions go to all of them, where it might be computed who has which address.
+    pub why_asked: Option<String>,
     /// What was changed, or would be.
     pub changes: Vec<Change>,
 }
@@ -62,6 +64,7 @@ pub fn sync(config: &Config, dry_run: bool) -> Result<Synced> {
     let mut synced = Synced {
         is_here: true,
         entries: desired.len(),
+        why_asked: desired.why_asked.clone(),
         changes: Vec::new(),
     };
     if !desired.is_ours() {

@@ -110,6 +110,8 @@ fn as_text(networks: &[Done]) -> String {
             (true, 0) => format!("{name}: {} entries, as they should be", synced.entries),
             (true, changes) => format!("{name}: {changes} changes to {} entries", synced.entries),
         });
+        let why = synced.why_asked.iter();
+        lines.extend(why.map(|why| format!("  each question goes to all hosts: {why}")));
         lines.extend(synced.changes.iter().map(|change| format!("  {change}")));
     }
     lines.join("\n")
@@ -126,6 +128,7 @@ fn as_json(networks: &[Done]) -> String {
             "network": name,
             "isHere": synced.is_here,
             "entries": synced.entries,
+            "whyAsked": synced.why_asked,
             "added": of(true),
             "deleted": of(false),
         })

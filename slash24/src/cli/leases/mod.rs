@@ -135,12 +135,10 @@ fn usage(store: &Store, holdings: &[Holding]) -> Result<Vec<Usage>, Error> {
 fn pool(source: &Source) -> Result<Pool, Error> {
     let network = source.planned()?;
     let here = Here::new(network.addressing.location.clone());
-    let pool = || {
-        let sets = network.addressing.sets_at(&here)?;
-        let pool = Pool::new(&network.name, sets, network.version)?;
-        Ok(pool.with_reservations(network.addressing.reservations_at(&here)?))
-    };
-    pool().map_err(|error: ipam::Error| Error::of_network(&network.name, error))
+    let pool = network
+        .addressing
+        .pool_at(&network.name, network.version, &here);
+    pool.map_err(|error: ipam::Error| Error::of_network(&network.name, error))
 }
 
 fn held(shown: &Shown) -> impl Iterator<Item = Held<'_>> {

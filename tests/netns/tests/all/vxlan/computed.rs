@@ -6,7 +6,7 @@ use netns::{Call, Container, Host, Namespace, Plugins, trial};
 use serde_json::{Value, json};
 
 use super::fleet::{
-    Capture, Fleet, add, all_reach_each_other, attach, del, places, reach, reach_each_other,
+    Capture, Fleet, add, all_reach_each_other, attach, del, look, places, reach, reach_each_other,
 };
 use crate::network::{merge, with_previous};
 
@@ -14,6 +14,8 @@ pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("vxlan/computed/ipv4", || nothing_is_asked(v4_slices())),
         trial("vxlan/computed/ipv6", || nothing_is_asked(v6_slices())),
+        trial("vxlan/computed/both-families", || nothing_is_asked(pairs())),
+        trial("vxlan/computed/pairs-only", pairs_only),
         trial("vxlan/computed/with-a-gateway", gateway),
         trial("vxlan/computed/nobody-takes-anothers-address", nobody_takes),
         trial("vxlan/computed/check", check),
@@ -29,6 +31,38 @@ fn v4_slices() -> Value {
 fn v6_slices() -> Value {
     json!({"type": "host-local", "subnet": "fd09::/64",
         "rangeStart": "fd09::{slot}:2", "rangeEnd": "fd09::{slot}:9"})
+}
+
+fn pairs() -> Value {
+    json!({"type": "host-local", "paired": true, "ranges": [
+        [{"subnet": "10.9.0.0/16", "rangeStart": "10.9.{slot}.2", "rangeEnd": "10.9.{slot}.9"}],
+        [{"subnet": "fd09::/64", "rangeStart": "fd09::{slot}:2", "rangeEnd": "fd09::{slot}:ff"}],
+    ]})
+}
+
+/// A container gets no addresses that others do not compute, and sync says why hosts are asked.
+fn pairs_only() {
+    let fleet = Fleet::new(1);
+    let host = &fleet.hosts[0];
+    let mut config = places("1-2", &pairs());
+    config["runtimeConfig"] = json!({"ips": ["10.9.1.4", "fd09::1:9"]});
+    let before = look(host);
+    let call = Call::new(host, Plugins::Slash24, &config);
+    let error = call.attach(&host.container("c"), "eth0").add().failure();
+    let says = error["msg"].as_str().unwrap_or_default();
+    assert!(says.contains("10.9.1.4 and fd09::1:9"), "{error}");
+    before.assert_same(&look(host), "after a call that was refused");
+
+    config["runtimeConfig"] = Value::Null;
+    config["ipam"]["paired"] = json!(false);
+    attach(host, &config, "asks");
+    host.write("/etc/cni/net.d/red.conf", &config.to_string());
+    let sync = Call::of(host, Plugins::Slash24, "slash24").arguments(["vxlan", "sync"]);
+    let said = sync.execute().stdout;
+    assert!(
+        said.contains("all hosts") && said.contains("\"paired\": true"),
+        "{said}"
+    );
 }
 
 /// The forwarding entries of a host's bridge and its ports: those with a host are the tunnel's.
