@@ -1,6 +1,7 @@
 //! Many calls at once: runtimes attach the networks of a container, and containers, concurrently.
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::thread;
 
 use libtest_mimic::Trial;
@@ -32,6 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             twenty_networks,
         ),
         ours("concurrency/add-and-del-side-by-side", add_and_del),
+        ours("concurrency/five-hundred-on-one-bridge", five_hundred),
     ]
     .into_iter()
     .flatten()
@@ -276,4 +278,67 @@ fn add_and_del() {
     for container in &containers[10..] {
         container.ping("10.1.2.1");
     }
+}
+
+/// As many as a large host has. Half of them are detached, the other half end without.
+fn five_hundred() {
+    const CONTAINERS: usize = 500;
+    const AT_ONCE: usize = 4;
+    let host = Host::new("host");
+    let before = Snapshot::of(&host, &["/var/lib/cni"]);
+    let ipam = host_local(&["10.1.0.0/20", "fd00:1:2::/64"]);
+    let keys =
+        json!({"cniVersion": "1.1.0", "isDefaultGateway": true, "ipMasq": true, "ipam": ipam});
+    let config = bridge(Family::Dual, keys);
+    let containers: Vec<Container<'_>> = (0..CONTAINERS)
+        .map(|number| host.container(&format!("c{number}")))
+        .collect();
+    let call = |container: &Container<'_>| {
+        Call::new(&host, Plugins::Slash24, &config).attach(container, "eth0")
+    };
+    let each = |containers: &[Container<'_>], work: &(dyn Fn(&Container<'_>) + Sync)| {
+        thread::scope(|scope| {
+            for part in containers.chunks(containers.len().div_ceil(AT_ONCE)) {
+                scope.spawn(move || part.iter().for_each(work));
+            }
+        });
+    };
+    let addresses = Mutex::new(BTreeSet::new());
+    each(&containers, &|container| {
+        let result = call(container).add().success();
+        let ips = result["ips"].as_array().cloned().unwrap_or_default();
+        let ips = ips.iter().filter_map(|ip| ip["address"].as_str());
+        let mut addresses = addresses.lock().expect("nobody panicked");
+        addresses.extend(ips.map(str::to_owned));
+    });
+    let addresses = addresses.into_inner().expect("nobody panicked");
+    assert_eq!(addresses.len(), 2 * CONTAINERS, "each has its own");
+    let ports = host.ip_json("link show master br0");
+    assert_eq!(ports.as_array().map(Vec::len), Some(CONTAINERS));
+
+    let last = containers[CONTAINERS - 1].addresses("eth0");
+    let last: Vec<&str> = last
+        .iter()
+        .filter_map(|net| net.split('/').next())
+        .collect();
+    for container in containers.iter().step_by(CONTAINERS / 10) {
+        for address in ["10.1.0.1", "fd00:1:2::1"].iter().chain(&last) {
+            container.ping(address);
+        }
+    }
+
+    let (detached, forgotten) = containers.split_at(CONTAINERS / 2);
+    each(detached, &|container| {
+        call(container).del().success();
+    });
+    forgotten[0].ping("10.1.0.1");
+    let mut config = config.clone();
+    config["cni.dev/valid-attachments"] = json!([]);
+    Call::new(&host, Plugins::Slash24, &config)
+        .command("GC")
+        .success();
+    for container in &containers {
+        assert!(container.link("eth0").is_none(), "{}", container.name());
+    }
+    only_the_network_remains(&before, &Snapshot::of(&host, &["/var/lib/cni"]));
 }
