@@ -23,7 +23,7 @@ mod throughput;
 use std::process::ExitCode;
 
 use contender::{Contender, Programs};
-use crowd::CROWD;
+use crowd::CROWDS;
 use error::Result;
 use latency::Serial;
 use leases::LEASES;
@@ -99,10 +99,16 @@ fn run(options: &Options) -> Result<()> {
         let pair = options.among(&[Contender::Ours, Contender::Reference]);
         results.leases = leases::measure(&programs, &pair, options.rounds, &mut chance)?;
     }
-    if options.wants(CROWD) {
-        eprintln!("measuring {CROWD}");
+    for (name, kind) in CROWDS.into_iter().filter(|(name, _)| options.wants(name)) {
+        if !kind.is_in_every_kernel() && options.only.is_empty() {
+            eprintln!("not measuring {name}: make bench-vm does");
+            continue;
+        }
+        eprintln!("measuring {name}");
         let pair = options.among(&[Contender::Ours, Contender::Reference]);
-        results.crowd = crowd::measure(&programs, &pair, options.rounds, &mut chance, &mut serial)?;
+        let rounds = options.rounds;
+        let costs = crowd::measure(&programs, kind, &pair, rounds, &mut chance, &mut serial)?;
+        results.crowd.extend(costs);
     }
     if options.wants(OVERLAY) && !options.without.contains(&Contender::Ours) {
         eprintln!("measuring {OVERLAY}");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::contender::Contender;
-use crate::crowd::CROWD;
+use crate::crowd::CROWDS;
 use crate::error::{Error, Result};
 use crate::leases::LEASES;
 use crate::overlay::OVERLAY;
@@ -17,7 +17,8 @@ usage: bench [OPTION…]        (as root)
   -n NUMBER         rounds, 60 unless told, 200 at most
   --quick           10 rounds: whether everything works, not how fast
   --only NAME       one part, may be repeated: a row of the table (bridge-v4, …),
-                    eight-at-a-time, footprint, leases, crowd or overlay
+                    eight-at-a-time, footprint, leases, overlay, crowd (of bridge),
+                    crowd-macvlan, crowd-ptp, crowd-ipvlan or crowd-vlan
   --without NAME    leaves a contender out, may be repeated: floor, floor-plain,
                     ours (with ours-single), ours-single, reference, netavark
   --output FILE     where the JSON goes, bench-results/bench.json unless told
@@ -87,7 +88,8 @@ fn rounds(text: &str) -> Result<usize> {
 
 fn part(name: String) -> Result<String> {
     let mut parts: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
-    parts.extend([THROUGHPUT, FOOTPRINT, LEASES, CROWD, OVERLAY]);
+    parts.extend([THROUGHPUT, FOOTPRINT, LEASES, OVERLAY]);
+    parts.extend(CROWDS.map(|(name, _)| name));
     if parts.contains(&name.as_str()) {
         return Ok(name);
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Bridge,
     Macvlan,
@@ -16,6 +16,16 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    pub(crate) fn plugin(self) -> &'static str {
+        match self {
+            Kind::Bridge => "bridge",
+            Kind::Macvlan => "macvlan",
+            Kind::Ptp => "ptp",
+            Kind::Ipvlan => "ipvlan",
+            Kind::Vlan => "vlan",
+        }
+    }
+
     /// Whether the floor and netavark make such attachments too.
     pub(crate) fn is_everybodys(self) -> bool {
         matches!(self, Kind::Bridge | Kind::Macvlan)
@@ -145,13 +155,7 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn plugin(&self) -> &'static str {
-        match self.kind {
-            Kind::Bridge => "bridge",
-            Kind::Macvlan => "macvlan",
-            Kind::Ptp => "ptp",
-            Kind::Ipvlan => "ipvlan",
-            Kind::Vlan => "vlan",
-        }
+        self.kind.plugin()
     }
 
     pub(crate) fn name(&self) -> String {
