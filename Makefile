@@ -50,7 +50,8 @@ bench-vm: dependencies build ## as bench, for links that need another kernel: ra
 	@# Loading drivers from emulated disks takes longer than the bench waits for a link.
 	tests/vm/run sh -c 'modprobe -a veth ipvlan 8021q && exec "$$@"' sh \
 		$(TARGET)/$(HOST)/release/bench --only ipvlan-v4 --only vlan-v4 \
-		--only crowd-ipvlan --only crowd-vlan --without floor --without floor-plain --without netavark --output /tmp/bench-vm.json $(BENCH)
+		--only crowd-ipvlan --only crowd-vlan --without floor --without floor-plain \
+		--without netavark --output /tmp/bench-vm.json $(BENCH)
 
 deny: ## licences and sources of the dependencies (builds cargo-deny if it is missing)
 	@command -v cargo-deny >/dev/null || cargo install -q --locked cargo-deny@0.20.2

@@ -5,12 +5,26 @@ use std::path::{Path, PathBuf};
 
 use ipnetwork::IpNetwork;
 use libtest_mimic::Trial;
-use netns::{Call, Container, Fabric, Host, Namespace, Plugins, Snapshot, trial};
+use netns::{
+    Call, Container, Fabric, Feature, Host, Namespace, Plugins, Snapshot, trial, trial_needing,
+};
 use serde_json::{Value, json};
 
 use crate::network::merge;
 
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../conf-examples");
+
+/// Plugins whose driver not every kernel has. Their examples are tried together.
+const DRIVERS: [(&str, Feature); 3] = [
+    ("dummy", Feature::Dummy),
+    ("ipvlan", Feature::Ipvlan),
+    ("vlan", Feature::Vlan),
+];
+
+/// Interfaces that the fabric's router is a neighbour on.
+const ON_SEGMENT: [&str; 4] = ["host-device", "ipvlan", "macvlan", "vlan"];
+/// Those that lead to a program or nowhere.
+const ALONE: [&str; 2] = ["dummy", "tap"];
 
 pub(crate) fn trials() -> Vec<Trial> {
     let directories = ["", "mesos"].map(|name| Path::new(DIRECTORY).join(name));
@@ -21,10 +35,16 @@ pub(crate) fn trials() -> Vec<Trial> {
             .display()
             .to_string();
         trial(format!("examples/two-racks/{name}"), move || {
-            two_racks(&directory)
+            two_racks(&directory, false);
         })
     };
     let mut trials: Vec<Trial> = directories.into_iter().map(of).collect();
+    let others: Vec<Feature> = DRIVERS.iter().map(|(_, feature)| *feature).collect();
+    trials.push(trial_needing(
+        others.leak(),
+        "examples/two-racks/of-other-drivers",
+        || two_racks(Path::new(DIRECTORY), true),
+    ));
     trials.push(trial(
         "examples/every-file-is-exercised",
         every_file_is_exercised,
@@ -129,12 +149,14 @@ fn detach(container: &Container<'_>, interface: &str, network: &Value) {
 
 /// A container on each of two hosts, attached to all networks of a directory. The fabric knows what
 /// a data centre's fabric does: front-end gateways are its own, back-end subnets are behind hosts.
-fn two_racks(directory: &Path) {
-    let networks: Vec<Value> = files(directory)
+fn two_racks(directory: &Path, of_other_drivers: bool) {
+    let is_of_others = |network: &Value| DRIVERS.iter().any(|one| network["type"] == one.0);
+    let mut networks: Vec<Value> = files(directory)
         .iter()
         .filter(|path| is_network(path))
         .map(|path| read(path))
         .collect();
+    networks.retain(|network| is_of_others(network) == of_other_drivers);
     assert!(!networks.is_empty(), "{}", directory.display());
     let mut place = read(&Path::new(DIRECTORY).join("location.json"));
     let fabric = Fabric::new();
@@ -156,6 +178,7 @@ fn two_racks(directory: &Path) {
             format!("10.255.{}.11/16", 50 + number),
         ];
         fabric.join(host, "eth0", &lengths.each_ref().map(String::as_str));
+        fabric.join(host, "card0", &[]);
         host.default_route(&["192.0.2.254"]);
         host.default_route(&["2001:db8::254"]);
         before.push(Snapshot::of(host, &["/var/lib/cni/networks"]));
@@ -163,16 +186,28 @@ fn two_racks(directory: &Path) {
         let container = host.container("task");
         let mut addresses = Vec::new();
         for (index, network) in networks.iter().enumerate() {
-            let on_segment = network["type"] == "macvlan";
+            let is_one = |types: &[&str]| types.iter().any(|one| network["type"] == *one);
+            let on_segment = is_one(&ON_SEGMENT);
             for (address, gateway) in attach(&container, &format!("eth{index}"), network) {
+                if is_one(&ALONE) {
+                    let has_it = container
+                        .addresses(&format!("eth{index}"))
+                        .contains(&address);
+                    assert!(has_it, "{address} of {network}");
+                    continue;
+                }
                 let (bare, length) = address.split_once('/').expect("addresses have lengths");
                 let ipv6 = usize::from(address.contains(':'));
                 if network["hostAccess"] == true {
                     host.ping(bare);
                     container.ping(&own[ipv6]);
                 }
+                let router = format!("{gateway}/{length}");
                 match on_segment {
-                    true => fabric.router(&[&format!("{gateway}/{length}")]),
+                    true if network["vlanId"].is_u64() => {
+                        in_vlan(&fabric, &network["vlanId"], &router);
+                    }
+                    true => fabric.router(&[&router]),
                     false => {
                         let subnet = address.parse::<IpNetwork>().expect("it is one");
                         let subnet = format!("{}/{length}", subnet.network());
@@ -209,6 +244,17 @@ fn two_racks(directory: &Path) {
             .collect();
         assert!(left.is_empty(), "{left:?}");
     }
+}
+
+/// Makes the router a neighbour in a VLAN.
+fn in_vlan(fabric: &Fabric, id: &Value, router: &str) {
+    let name = format!("fabric.{id}");
+    if fabric.link(&name).is_none() {
+        fabric.ip(&format!(
+            "link add link fabric name {name} type vlan id {id}\nlink set {name} up"
+        ));
+    }
+    fabric.ip(&format!("address add {router} dev {name} nodad"));
 }
 
 fn is_lease(key: &str) -> bool {
