@@ -31,6 +31,7 @@ mod rule;
 mod settle;
 pub mod sysctl;
 mod tap;
+mod turn;
 
 pub use address::{add_address, add_address_alone, add_address_if_unique};
 pub use announce::Announcement;
@@ -58,6 +59,7 @@ pub use route::{
 pub use rule::{Rule, add_rule, delete_rule};
 pub use settle::Settled;
 pub use tap::{NewTap, Tap};
+pub use turn::Turn;
 
 pub use address::{Address, delete_address};
 

@@ -55,6 +55,11 @@ impl Identity {
         }
     }
 
+    /// Where it takes its turn; hardly anybody else's place.
+    pub(crate) fn place(&self) -> u64 {
+        self.hash
+    }
+
     /// Whether a link with this on it was made for another attachment. One that
     /// says nothing may be ours: a process can be killed before it is written.
     pub(crate) fn is_anothers(&self, link: &Link) -> bool {

@@ -184,6 +184,11 @@ pub enum Error {
         /// Why not.
         error: std::io::Error,
     },
+    /// Another call for the same attachment does not come to its end.
+    #[error(
+        "another process has been attaching or detaching this interface of the container for {0} seconds; try again when it is done"
+    )]
+    Busy(u64),
     /// The routes of a container are changed by others all the time.
     #[error("the container's default routes were changed by others each time they were in order")]
     RoutesInFlux,
@@ -239,7 +244,7 @@ impl From<Error> for Failure {
             Error::KernelLacks { .. } => code::UNSUPPORTED_FIELD,
             Error::NothingInside | Error::NoAddresses(_) => code::INVALID_CONFIG,
             Error::Lock { .. } => code::IO,
-            Error::NamespaceBusy { .. } | Error::RoutesInFlux => code::TRY_AGAIN,
+            Error::NamespaceBusy { .. } | Error::Busy(_) | Error::RoutesInFlux => code::TRY_AGAIN,
             Error::NoLease => code::NO_FREE_ADDRESS,
             Error::MasterDown(_) => code::NOT_AVAILABLE,
             Error::NoGateway

@@ -12,7 +12,7 @@ use crate::container::{Announcement, Inside};
 use crate::garbage::{self, Stale};
 use crate::lower::Stand;
 use crate::undo::Undo;
-use crate::{Error, Result, check, lease};
+use crate::{Error, Result, check, lease, turn};
 
 /// The keys of such a plugin, and what they mean.
 pub(crate) trait LinkInside: Sized {
@@ -170,6 +170,7 @@ impl<K: LinkInside> Plugin for Of<K> {
     /// while this one still answers for it.
     fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
         let identity = Identity::of(call.request);
+        let _alone = turn::take_if_possible(&identity);
         remove::<K>(call.request, &identity)?;
         K::leave_host(call.request, &identity)?;
         call.ipam_forward()
@@ -202,6 +203,7 @@ fn add<K: LinkInside>(call: &Call<'_>) -> Result<Attachment> {
         return Err(Error::NoIpam(K::NAME));
     }
     let identity = Identity::of(request);
+    let _alone = turn::take(&identity)?;
     let mut inside = Inside::open(request, &identity)?;
     inside.announcement = keys.announcement();
     let lower = match keys.stand() {

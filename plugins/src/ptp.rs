@@ -14,7 +14,7 @@ use crate::attachment::{Identity, link_local_of, requested_mac};
 use crate::container::Inside;
 use crate::routes::MAIN_TABLE;
 use crate::undo::Undo;
-use crate::{Error, Result, cable, check, forwarding, garbage, lease, lower};
+use crate::{Error, Result, cable, check, forwarding, garbage, lease, lower, turn};
 
 /// The plugin.
 pub struct Ptp;
@@ -29,6 +29,7 @@ impl Plugin for Ptp {
     }
 
     fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
+        let _alone = turn::take_if_possible(&Identity::of(call.request));
         cable::remove(call.request, None)?;
         call.ipam_forward()
     }
@@ -83,6 +84,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let keys = Keys::read(&request.config)?;
     let asked_mac = requested_mac(request)?;
     let identity = Identity::of(request);
+    let _alone = turn::take(&identity)?;
     let mut inside = Inside::open(request, &identity)?;
     inside.is_point_to_point = true;
     let mut host = Netlink::open()?;

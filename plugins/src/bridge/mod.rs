@@ -19,7 +19,7 @@ use kernel::{Link, Netlink, VethPair, nft};
 use crate::attachment::{Identity, requested_mac};
 use crate::container::Inside;
 use crate::undo::Undo;
-use crate::{Error, Result, cable, forwarding, garbage, lease, spoof};
+use crate::{Error, Result, cable, forwarding, garbage, lease, spoof, turn};
 pub(crate) use device::wait_for_port;
 use keys::Keys;
 
@@ -36,6 +36,7 @@ impl Plugin for Bridge {
     }
 
     fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
+        let _alone = turn::take_if_possible(&Identity::of(call.request));
         remove(call.request)?;
         call.ipam_forward()
     }
@@ -60,6 +61,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let keys = Keys::read(&request.config)?;
     let asked_mac = requested_mac(request)?;
     let identity = Identity::of(request);
+    let _alone = turn::take(&identity)?;
     let mut inside = Inside::open(request, &identity)?;
     inside.detects_duplicates = keys.enabledad;
     let mut host = Netlink::open()?;

@@ -14,7 +14,7 @@ use kernel::{Errno, Link, Netlink, Netns};
 use crate::attachment::{Identity, MARK, OTHER_NAME};
 use crate::container::{Announcement, Inside};
 use crate::undo::Undo;
-use crate::{Error, Result, check, garbage, lease};
+use crate::{Error, Result, check, garbage, lease, turn};
 use device::Device;
 
 /// The plugin.
@@ -30,7 +30,9 @@ impl Plugin for HostDevice {
     }
 
     fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
-        bring_home(call.request, &Identity::of(call.request))?;
+        let identity = Identity::of(call.request);
+        let _alone = turn::take_if_possible(&identity);
+        bring_home(call.request, &identity)?;
         call.ipam_forward()
     }
 
@@ -62,6 +64,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let request = call.request;
     let device = Device::read(&request.config)?;
     let identity = &Identity::of(request);
+    let _alone = turn::take(identity)?;
     let mut inside = Inside::open(request, identity)?;
     let mut undo = Undo::default();
     if device == Device::UserSpace {

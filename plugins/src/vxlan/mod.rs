@@ -32,7 +32,7 @@ use place::Here;
 use crate::attachment::{Identity, requested_mac};
 use crate::container::{Announcement, Inside};
 use crate::undo::Undo;
-use crate::{Error, Result, bridge, cable, check, garbage, gateway, lease, routes, spoof};
+use crate::{Error, Result, bridge, cable, check, garbage, gateway, lease, routes, spoof, turn};
 use blueprint::Blueprint;
 use desired::Knowledge;
 pub use fault::Fault;
@@ -58,7 +58,9 @@ impl Plugin for Vxlan {
     fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
         let config = &call.request.config;
         let is_asked_for = || Keys::read(config).is_ok_and(|keys| keys.macspoofchk);
-        let guards = spoof::release(&Identity::of(call.request), is_asked_for)?;
+        let identity = Identity::of(call.request);
+        let _alone = turn::take_if_possible(&identity);
+        let guards = spoof::release(&identity, is_asked_for)?;
         cable::remove(call.request, guards)?;
         daemon::untell(call.request)?;
         if let Some((vni, keep)) = Keys::vni(&call.request.config)
@@ -97,6 +99,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let keys = Keys::read(config)?;
     let asked_mac = requested_mac(request)?;
     let identity = Identity::of(request);
+    let _alone = turn::take(&identity)?;
     let mut inside = Inside::open(request, &identity)?;
     let mut host = Netlink::open()?;
     if asked_mac.is_some() {

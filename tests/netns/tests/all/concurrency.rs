@@ -8,7 +8,7 @@ use libtest_mimic::Trial;
 use netns::{Call, Container, Fabric, Host, Namespace, Outcome, Plugins, Snapshot};
 use serde_json::{Value, json};
 
-use crate::network::{Family, ROUTER, bridge, host_local, macvlan};
+use crate::network::{Family, ROUTER, bridge, host_local, macvlan, network};
 use crate::remains::only_the_network_remains;
 use crate::subject::{both, ours};
 
@@ -34,6 +34,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         ours("concurrency/add-and-del-side-by-side", add_and_del),
         ours("concurrency/five-hundred-on-one-bridge", five_hundred),
+        ours("concurrency/one-attachment-by-many", one_by_many),
     ]
     .into_iter()
     .flatten()
@@ -41,6 +42,50 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 type Config = fn(Family, Value) -> Value;
+
+/// A runtime that was started anew may attach while the plugin that it started before is still at
+/// work: none may take away what another has said it made.
+fn one_by_many() {
+    const TIMES: usize = 4;
+    let ptp = |family, keys| network("ptp", "1.0.0", family, keys);
+    for config in [bridge as Config, macvlan, ptp] {
+        let (_fabric, host) = on_fabric();
+        let container = host.container("c");
+        let before = Snapshot::of(&host, &["/var/lib/cni"]);
+        let config = config(Family::Dual, json!({}));
+        let call = || Call::new(&host, Plugins::Slash24, &config).attach(&container, "eth0");
+        let lease = |address: &str| host.read(&format!("/var/lib/cni/networks/n/{address}"));
+        for _ in 0..TIMES {
+            let calls: Vec<_> = (0..TIMES).map(|_| call()).collect();
+            let results = at_once(&calls, "ADD");
+            for result in &results {
+                assert_eq!(result.success()["ips"], results[0].success()["ips"]);
+            }
+            let addresses = container.addresses("eth0");
+            assert_eq!(addresses.len(), 2, "{addresses:?}");
+            for address in addresses {
+                let (address, _) = address.split_once('/').expect("it has a length");
+                assert_eq!(lease(address).as_deref(), Some("c\r\neth0"), "{address}");
+            }
+            // DEL beside ADD: whoever is last, what there is is whole.
+            let outcomes = thread::scope(|scope| {
+                let adds = scope.spawn(|| at_once(&calls[..2], "ADD"));
+                let dels = scope.spawn(|| at_once(&calls[..2], "DEL"));
+                [adds, dels].map(|calls| calls.join().expect("calls do not panic"))
+            });
+            outcomes.iter().flatten().for_each(|outcome| {
+                outcome.success();
+            });
+            for address in container.addresses("eth0") {
+                let (address, _) = address.split_once('/').expect("it has a length");
+                assert!(lease(address).is_some(), "{address}");
+            }
+            call().del().success();
+            assert!(container.link("eth0").is_none());
+            only_the_network_remains(&before, &Snapshot::of(&host, &["/var/lib/cni"]));
+        }
+    }
+}
 
 fn on_fabric() -> (Fabric, Host) {
     let (fabric, host) = (Fabric::new(), Host::new("host"));
