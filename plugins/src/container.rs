@@ -142,8 +142,8 @@ impl<'a> Inside<'a> {
     }
 
     /// Configures the interface, which is there and down: sysctls that must hold
-    /// before it comes up, then addresses, state and routes in one message. The
-    /// lease's routes become those that are set.
+    /// before it comes up, then addresses, state and routes in one message, or some for
+    /// more than fit into one. The lease's routes become those that are set.
     pub(crate) fn configure(&mut self, layer3: &mut Attachment) -> Result<Link> {
         let ifname = &self.request.ifname;
         routes::settle(layer3, &self.routing.wishes, ifname)?;
@@ -190,7 +190,7 @@ impl<'a> Inside<'a> {
             operations.extend(table);
             self.rules = source_routing::rules(layer3, ifname);
         }
-        self.netlink.apply(&operations)?;
+        self.netlink.apply_in_parts(&operations)?;
         Ok(link)
     }
 

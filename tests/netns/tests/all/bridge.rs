@@ -59,6 +59,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "bridge/routes-with-all-their-keys",
             routes_with_all_their_keys,
         ),
+        ours("bridge/thousands-of-routes", thousands_of_routes),
         ours("bridge/asyncDelete-true", || {
             del_returns_when_the_link_is_gone(true);
         }),
@@ -440,6 +441,22 @@ fn ipv6_where_it_is_off(plugins: Plugins) {
     container.ping("fd00:1:2::1");
     container.ip("link set lo up");
     container.ping("fd00:1:2::2");
+}
+
+/// More than fit into one message to the kernel.
+fn thousands_of_routes() {
+    const COUNT: usize = 5000;
+    let host = Host::new("host");
+    let container = host.container("c");
+    let mut config = bridge(Family::V6, json!({}));
+    let route = |number: usize| json!({"dst": format!("fd01:{number:x}::/48")});
+    config["ipam"]["routes"] = (0..COUNT).map(route).collect();
+    let result = add(Plugins::Slash24, &config, &container);
+    assert_eq!(result["routes"].as_array().map(Vec::len), Some(COUNT));
+    let set = container.routes("-6");
+    let by_gateway = set.iter().filter(|route| route["gateway"].is_string());
+    assert_eq!(by_gateway.count(), COUNT);
+    container.ping("fd00:1:2::1");
 }
 
 fn routes_with_all_their_keys() {
