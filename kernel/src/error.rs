@@ -26,6 +26,15 @@ pub enum Error {
         /// What it is instead.
         why: String,
     },
+    /// The namespace's path cannot be opened, for a reason that says nothing about
+    /// whether it leads to a namespace.
+    #[error("cannot open the network namespace {}: {error}", .path.display())]
+    Unopened {
+        /// The path.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
     /// The container's namespace is the one that the caller is in.
     #[error("{} is the host's own network namespace", .0.display())]
     OwnNetns(PathBuf),

@@ -32,13 +32,20 @@ impl Netns {
     /// `/proc/PID/ns/net`.
     ///
     /// # Errors
-    /// [`Error::NotNetns`] when it leads to none.
+    /// [`Error::NotNetns`] when it leads to none; [`Error::Unopened`] when that cannot be
+    /// found out.
     pub fn open(path: &Path) -> Result<Self> {
         let not = |why: String| Error::NotNetns {
             path: path.to_owned(),
             why,
         };
-        let file = File::open(path).map_err(|error| not(error.to_string()))?;
+        let file = File::open(path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => not(error.to_string()),
+            _ => Error::Unopened {
+                path: path.to_owned(),
+                error,
+            },
+        })?;
         let is_namespace = nix::sys::statfs::fstatfs(&file)
             .is_ok_and(|fs| fs.filesystem_type() == nix::sys::statfs::NSFS_MAGIC);
         match is_namespace {
@@ -116,13 +123,18 @@ impl Netns {
     /// it goes back to where it was when the namespace was opened.
     ///
     /// # Errors
-    /// [`Error::NotNetns`] when it is a namespace of another kind.
+    /// [`Error::NotNetns`] when it is a namespace of another kind; [`Error::Refused`]
+    /// when the process may not.
     pub fn enter(&self) -> Result<Entered<'_>> {
-        setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| Error::NotNetns {
-            path: self.path.clone(),
-            why: match errno {
-                nix::errno::Errno::EINVAL => "it is a namespace of another kind".into(),
-                other => other.desc().to_owned(),
+        setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
+            nix::errno::Errno::EINVAL => Error::NotNetns {
+                path: self.path.clone(),
+                why: "it is a namespace of another kind".into(),
+            },
+            errno => Error::Refused {
+                doing: format!("enter the network namespace {}", self.path.display()),
+                errno,
+                reason: String::new(),
             },
         })?;
         Ok(Entered { home: &self.home })

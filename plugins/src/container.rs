@@ -68,12 +68,12 @@ impl<'a> Inside<'a> {
         request: &'a Request,
         identity: &'a Identity,
     ) -> Result<Option<Self>> {
-        let Some(netns) = request
-            .netns
-            .as_deref()
-            .and_then(|path| Netns::open(path).ok())
-        else {
+        let Some(path) = request.netns.as_deref() else {
             return Ok(None);
+        };
+        let netns = match Netns::open(path) {
+            Err(kernel::Error::NotNetns { .. }) => return Ok(None),
+            netns => netns?,
         };
         if !request.own_netns_allowed && netns.is_home()? {
             return Ok(None);

@@ -116,7 +116,7 @@ pub enum Error {
     OwnGateway(IpNetwork),
     /// IPv6 wants larger packets than a link takes.
     #[error(
-        "\"mtu\": {mtu} is not valid: the network has IPv6 addresses ({net}), which need 1280 bytes or more"
+        "an MTU of {mtu} bytes is too small for the network's IPv6 addresses ({net}), which need 1280; set \"mtu\""
     )]
     TooSmallForIpv6 {
         /// The link's MTU, be it chosen or that of the link below.
@@ -282,7 +282,9 @@ fn kernel_failure(error: &kernel::Error) -> Failure {
                 path.display()
             ),
         ),
-        kernel::Error::Socket(_) | kernel::Error::Sysctl { .. } => failure(code::IO),
+        kernel::Error::Socket(_)
+        | kernel::Error::Unopened { .. }
+        | kernel::Error::Sysctl { .. } => failure(code::IO),
         kernel::Error::Refused {
             errno: Errno::EPERM,
             ..

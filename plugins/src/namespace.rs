@@ -34,9 +34,19 @@ impl<'a> Namespace<'a> {
 
     /// For DEL, which has nothing to do in a namespace that has gone, that is of
     /// another kind, or the host's.
-    pub(crate) fn open_if_there(request: &'a Request) -> Option<Self> {
-        let namespace = Namespace::open(request).ok()?;
-        namespace.netlink().is_ok().then_some(namespace)
+    ///
+    /// # Errors
+    /// It is not known whether that is so.
+    pub(crate) fn open_if_there(request: &'a Request) -> Result<Option<Self>> {
+        use kernel::Error::{NotNetns, OwnNetns};
+        let opened = Namespace::open(request).and_then(|namespace| {
+            namespace.netlink()?;
+            Ok(namespace)
+        });
+        match opened {
+            Err(Error::Kernel(NotNetns { .. } | OwnNetns(_))) => Ok(None),
+            opened => opened.map(Some),
+        }
     }
 
     /// The namespace itself.

@@ -162,7 +162,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
 /// Takes the rules of the interface's addresses away, if it is this attachment's, and
 /// what has been left of ours that leads to nothing.
 fn forget(request: &Request, inner: &Inner<'_>) -> Result<()> {
-    let Some(namespace) = Namespace::open_if_there(request) else {
+    let Some(namespace) = Namespace::open_if_there(request)? else {
         return Ok(());
     };
     let table = request

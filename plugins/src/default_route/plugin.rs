@@ -36,7 +36,7 @@ impl Plugin for DefaultRoute {
     /// interface goes. Those that it set aside come back last.
     fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
         let inner = Inner::of(call)?;
-        let namespace = Namespace::open_if_there(call.request);
+        let namespace = Namespace::open_if_there(call.request)?;
         if let Some(namespace) = &namespace {
             leave(namespace, &call.request.ifname)?;
         }

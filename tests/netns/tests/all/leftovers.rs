@@ -1,6 +1,8 @@
 //! Detaching whatever is left, and attaching over it: DEL in every state in which runtimes send it,
 //! and ADD after a plugin was killed.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::thread::sleep;
 
 use libtest_mimic::Trial;
@@ -172,6 +174,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             del_without_previous,
         ),
         ours("leftovers/names-that-are-long", long_names),
+        ours("leftovers/del-that-cannot-look", del_that_cannot_look),
         ours(
             "leftovers/an-empty-lease-file-is-no-lease",
             empty_lease_file,
@@ -203,6 +206,10 @@ fn guarded_config() -> Value {
 fn wrapped_config() -> Value {
     let mut inner = bridge_config();
     inner["sourceRouting"] = json!(true);
+    wrapped(inner)
+}
+
+fn wrapped(inner: Value) -> Value {
     json!({"cniVersion": "1.1.0", "name": inner["name"], "type": "default-route",
         "defaultRoute": true, "delegate": inner})
 }
@@ -494,6 +501,38 @@ fn failed_add(config: &Value) {
     );
     before[1].assert_same(&Snapshot::of(&container, &[]), "after a failed ADD");
     only_the_network_remains(&before[0], &look(&host));
+}
+
+/// A namespace that cannot be opened or entered may be there all the same: DEL must not say that
+/// the interface is gone, and free its address.
+fn del_that_cannot_look() {
+    for (lacks, says) in [
+        ("ulimit -n 4; exec", "Too many open files"),
+        ("exec setpriv --bounding-set=-sys_admin", "CAP_SYS_ADMIN"),
+    ] {
+        for config in [macvlan_config(), wrapped(macvlan_config())] {
+            let (_fabric, host) = on_fabric();
+            let plugins = host.plugin_dir(Plugins::Slash24);
+            let plugin = config["type"].as_str().expect("it has a type");
+            let script = format!("#!/bin/sh\n{lacks} {}/{plugin}\n", plugins.display());
+            host.write("/run/lacking/plugin", &script);
+            host.run(|| fs::set_permissions("/run/lacking/plugin", Permissions::from_mode(0o755)))
+                .expect("/run is the host's own");
+            let container = host.container("c");
+            call(&container, &config).add().success();
+            let error = Call::of(&host, Plugins::Slash24, "/run/lacking/plugin")
+                .stdin(&config.to_string())
+                .attach(&container, "eth0")
+                .del()
+                .failure();
+            assert!(error.to_string().contains(says), "{error}");
+            container.ping("10.1.2.1");
+            let lease = host.read("/var/lib/cni/networks/n/10.1.2.2");
+            assert_eq!(lease.as_deref(), Some("c\r\neth0"));
+            call(&container, &config).del().success();
+            assert!(container.link("eth0").is_none());
+        }
+    }
 }
 
 /// What is written on links holds 254 bytes, and names may have more.
