@@ -151,7 +151,14 @@ struct AddressKeys {
 impl TryFrom<AddressKeys> for AddressRequest {
     type Error = String;
 
+    /// An empty text is none: Go's programs write those.
     fn try_from(keys: AddressKeys) -> Result<Self, String> {
+        let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let keys = AddressKeys {
+            ip: said(keys.ip),
+            protocol: said(keys.protocol),
+            name: said(keys.name),
+        };
         if let (None, Some(name)) = (&keys.ip, &keys.name) {
             return Err(format!(
                 "\"name\": \"{name}\" does not belong here; a network is an entry of \"container.network\" itself"
@@ -271,7 +278,8 @@ mod tests {
     fn every_field() {
         let list = networks(json!([{
             "name": "backend",
-            "ipaddress": [{"ip": "10.2.1.25", "protocol": "ipv4"}, {"ip": "fd00::5/64"}, {"protocol": "IPv6"}],
+            "ipaddress": [{"ip": "10.2.1.25", "protocol": "ipv4"}, {"ip": "fd00::5/64"}, {"protocol": "IPv6"},
+                          {"ip": "", "protocol": "ipv4"}, {"ip": "10.2.1.26", "protocol": ""}],
             "group": ["prod", "qa"],
             "labels": [{"some": "label"}],
             "port_mapping": [{"host_port": 31000, "container_port": 80},
@@ -289,6 +297,8 @@ mod tests {
             address(Family::V4, Some("10.2.1.25"), None),
             address(Family::V6, Some("fd00::5"), Some(64)),
             address(Family::V6, None, None),
+            address(Family::V4, None, None),
+            address(Family::V4, Some("10.2.1.26"), None),
         ];
         assert_eq!(network.addresses, expected);
         assert_eq!(network.groups, ["prod", "qa"]);
