@@ -3,7 +3,7 @@
 //! or not the container's namespace is still there.
 
 use cni::Request;
-use kernel::{BridgePort, Link, Netlink, Netns, OtherEnd, PortFlags, VethPair, nft};
+use kernel::{Link, Netlink, Netns, OtherEnd, PortFlags, VethPair, WITHOUT_IPV6, nft};
 
 use crate::attachment::Identity;
 use crate::container::Inside;
@@ -34,27 +34,19 @@ pub(crate) fn lay<'a>(
     Ok(())
 }
 
-/// Makes the host's end a port of a bridge.
-pub(crate) fn plug_in(
-    host: &mut Netlink,
-    bridge: &Link,
-    identity: &Identity,
-    flags: PortFlags,
-) -> Result<()> {
-    let name = &identity.host_link;
-    let port = BridgePort {
-        name,
-        bridge: bridge.index,
-        alias: &identity.alias,
-    };
-    let mut operations = vec![
-        kernel::generate_no_addresses(name),
-        kernel::attach_port(&port),
-    ];
-    if flags != PortFlags::default() {
-        operations.push(kernel::set_port_flags(name, flags));
+/// Sets the host's end up, which is a bridge's port.
+pub(crate) fn plug_in(host: &mut Netlink, identity: &Identity, flags: PortFlags) -> Result<()> {
+    let (name, alias) = (&identity.host_link, &identity.alias);
+    match host.apply(&[kernel::set_up_port(name, alias, true)]) {
+        Err(error) if error.errno().is_some_and(|e| WITHOUT_IPV6.contains(&e)) => {
+            host.apply(&[kernel::set_up_port(name, alias, false)])?;
+        }
+        set_up => set_up?,
     }
-    Ok(host.apply(&operations)?)
+    match flags == PortFlags::default() {
+        true => Ok(()),
+        false => Ok(host.apply(&[kernel::set_port_flags(name, flags)])?),
+    }
 }
 
 fn remove_leftover(host: &mut Netlink, identity: &Identity) -> Result<()> {

@@ -106,6 +106,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         container_mac: asked_mac.unwrap_or_else(|| lease::mac(early.as_ref(), &identity)),
         container: inside.netns().descriptor(),
         mtu,
+        bridge: None,
     };
     cable::lay(&mut host, &pair, &identity, &mut undo)?;
     let mut lease = match early {

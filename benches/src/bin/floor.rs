@@ -54,6 +54,8 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
+const IFLA_OPERSTATE: u16 = 16;
+const IF_OPER_DORMANT: u8 = 5;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_NET_NS_FD: u16 = 28;
@@ -396,14 +398,17 @@ impl Batch {
         self.number(IFLA_NUM_RX_QUEUES, 1);
     }
 
-    /// The pair with the container's end in its place, then the host's end on
-    /// the bridge. The end on the bridge needs no IPv6 address of its own, and
-    /// that has to be said while it is down.
+    /// The pair with the container's end in its place and the host's end on the
+    /// bridge. That needs no IPv6 address of its own, which has to be said while it
+    /// has no signal; and a bridge that takes it for one with a signal before it has
+    /// one looks at all of its ports once more each time that it changes its mind.
     fn veth(&mut self, attachment: &Attachment, bridge: u32, namespace: &File) {
         let host = attachment.host;
         self.message(RTM_NEWLINK, NLM_F_CREATE_EXCL, &ifinfo(0, 0), |link| {
             link.text(IFLA_IFNAME, host);
             link.attribute(IFLA_ADDRESS, &attachment.mac(1));
+            link.number(IFLA_MASTER, bridge);
+            link.attribute(IFLA_OPERSTATE, &[IF_OPER_DORMANT]);
             link.one_queue();
             link.nest(IFLA_LINKINFO, |info| {
                 info.text(IFLA_INFO_KIND, "veth");
@@ -418,17 +423,13 @@ impl Batch {
                 });
             });
         });
-        self.message(RTM_SETLINK, 0, &ifinfo(0, 0), |link| {
+        self.message(RTM_SETLINK, 0, &ifinfo(0, IFF_UP), |link| {
             link.text(IFLA_IFNAME, host);
             link.nest(IFLA_AF_SPEC, |families| {
                 families.nest(10, |inet6| {
                     inet6.attribute(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]);
                 });
             });
-        });
-        self.message(RTM_SETLINK, 0, &ifinfo(0, IFF_UP), |link| {
-            link.text(IFLA_IFNAME, host);
-            link.number(IFLA_MASTER, bridge);
         });
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
     InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoVeth, InfoVlan, LinkAttribute, LinkInfo,
-    LinkMessage,
+    LinkMessage, State,
 };
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
@@ -54,6 +54,9 @@ pub struct VethPair<'a> {
     pub container: RawFd,
     /// The MTU of both ends in bytes; none is the driver's default.
     pub mtu: Option<u32>,
+    /// The number of the bridge that the host's end is a port of from the start
+    /// ([`set_up_port`](crate::set_up_port)).
+    pub bridge: Option<u32>,
 }
 
 /// Makes a pair of links, both down: the host's end in the namespace of the
@@ -65,6 +68,14 @@ pub fn create_veth(pair: &VethPair<'_>) -> Operation {
     peer.attributes.push(LinkAttribute::NetNsFd(pair.container));
     let host = end(LinkVeth::new(pair.host_name, ""), pair.host_mac, pair.mtu);
     let host = host.set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
+    let host = match pair.bridge {
+        // That a new link has no signal the kernel notices later. Until then a bridge
+        // would open its port, and close it again; each time it looks at all its ports.
+        Some(bridge) => host
+            .controller(bridge)
+            .append_extra_attribute(LinkAttribute::OperState(State::Dormant)),
+        None => host,
+    };
     let (host_name, container_name) = (pair.host_name, pair.container_name);
     create(
         host.build(),

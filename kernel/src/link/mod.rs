@@ -14,8 +14,8 @@ use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use nix::errno::Errno;
 
 pub use change::{
-    announce_when_up, bring_up, delete_link, do_without_arp, generate_no_addresses, rename,
-    set_alias, set_alias_of, set_controller, set_mac, set_mtu, set_promiscuous, set_state,
+    WITHOUT_IPV6, announce_when_up, bring_up, delete_link, do_without_arp, generate_no_addresses,
+    rename, set_alias, set_alias_of, set_controller, set_mac, set_mtu, set_promiscuous, set_state,
     set_up_as,
 };
 pub use create::{
@@ -25,7 +25,7 @@ pub use create::{
 pub use handover::{add_other_name, delete_other_name, hand_over};
 pub use port::{
     BridgePort, PortFlags, PortRole, PortVlan, add_port_vlans, attach_port, delete_port_vlan,
-    set_port_flags, set_port_role, set_vlan_filtering,
+    set_port_flags, set_port_role, set_up_port, set_vlan_filtering,
 };
 pub use vxlan::{Tunnel, Vxlan, create_vxlan};
 

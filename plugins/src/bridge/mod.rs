@@ -85,6 +85,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         container_mac: mac,
         container: inside.netns().descriptor(),
         mtu,
+        bridge: Some(bridge.index),
     };
     cable::lay(&mut host, &pair, &identity, &mut undo)?;
     port::plug_in(&mut host, &keys, &bridge, &identity)?;

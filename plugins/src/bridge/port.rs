@@ -17,7 +17,7 @@ pub(super) fn plug_in(
     bridge: &Link,
     identity: &Identity,
 ) -> Result<()> {
-    cable::plug_in(host, bridge, identity, keys.port_flags())?;
+    cable::plug_in(host, identity, keys.port_flags())?;
     vlan::join(host, &keys.vlans, bridge, &identity.host_link)
 }
 

@@ -230,6 +230,7 @@ fn create_gateway(
         container_mac: device::random_mac()?,
         container: own.descriptor(),
         mtu: Some(bridge.mtu),
+        bridge: None,
     };
     match host.apply(&[kernel::create_veth(&pair)]) {
         Ok(()) => {

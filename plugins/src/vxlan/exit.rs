@@ -59,6 +59,7 @@ pub(super) fn open(host: &mut Netlink, router: &mut Router, vni: u32, network: &
         container_mac: router_mac,
         container: router.netns.descriptor(),
         mtu: None,
+        bridge: None,
     };
     host.apply(&[
         kernel::create_veth(&pair),

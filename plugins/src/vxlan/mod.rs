@@ -128,13 +128,14 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         container_mac: mac,
         container: inside.netns().descriptor(),
         mtu: Some(mtu),
+        bridge: Some(segment.index),
     };
     cable::lay(&mut host, &pair, &identity, &mut undo)?;
     let flags = keys.port_flags(&segment.alias);
     if let Some(lease) = early.as_ref().filter(|_| flags.is_fixed) {
         refuse_unknown_addresses(config, &keys, lease)?;
     }
-    cable::plug_in(&mut host, &segment, &identity, flags)?;
+    cable::plug_in(&mut host, &identity, flags)?;
     if keys.macspoofchk {
         spoof::guard(&identity, mac, &mut undo)?;
     }

@@ -111,6 +111,7 @@ impl Router {
             container_mac: names::gateway_mac(vni),
             container: self.netns.descriptor(),
             mtu: Some(bridge.mtu),
+            bridge: None,
         };
         host.apply(&[
             kernel::create_veth(&pair),
