@@ -141,6 +141,15 @@ impl Dns {
     }
 }
 
+/// A result object as it is since 1.0.0.
+#[derive(Serialize)]
+struct Versioned<'a> {
+    #[serde(rename = "cniVersion")]
+    version: &'static str,
+    #[serde(flatten)]
+    result: &'a Attachment,
+}
+
 /// Results of 0.1.0 and 0.2.0: one address a family, routes with it.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -247,6 +256,19 @@ impl Attachment {
             }
         }
         Ok(value)
+    }
+
+    /// The result object of `version` as text.
+    ///
+    /// # Errors
+    /// As [`Attachment::to_json`].
+    pub fn to_text(&self, version: Version) -> Result<String, Error> {
+        if version < Version::V1_0_0 {
+            return Ok(self.to_json(version)?.to_string());
+        }
+        let result = &*self.carried_by(version)?;
+        let version = version.as_str();
+        Ok(serde_json::to_string(&Versioned { version, result }).unwrap_or_default())
     }
 
     /// Reads a result of any version. One that does not name its version has
@@ -366,6 +388,8 @@ mod tests {
     fn reading_gives_what_the_version_carried() {
         for version in Version::ALL {
             let json = dual().to_json(version).unwrap();
+            let text = dual().to_text(version).unwrap();
+            assert_eq!(text.parse::<Value>().unwrap(), json);
             let read = Attachment::from_json(&json, Version::V1_1_0, "test").unwrap();
             assert_eq!(read, *dual().carried_by(version).unwrap(), "{version}");
         }

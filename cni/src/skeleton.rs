@@ -1,8 +1,12 @@
 //! The part of a plugin that is the same in all of them: it reads the call,
 //! keeps to the protocol, and prints the answer.
 
-use std::io::{self, Read, Write};
+use std::io;
+use std::os::fd::BorrowedFd;
 
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::stdio;
 use serde_json::json;
 
 use crate::{
@@ -37,24 +41,52 @@ pub fn run(plugin: &dyn Plugin, plugins: Plugins) -> u8 {
     let mut env = Environment::of_process();
     let mut input = Vec::new();
     let output = answer(plugin, plugins, &env, || {
-        // Most configurations fit, and are then read by two system calls.
-        let mut bytes = Vec::with_capacity(4096);
-        io::stdin().lock().read_to_end(&mut bytes)?;
+        let bytes = read_input()?;
         input.clone_from(&bytes);
         Ok(bytes)
     });
-    let _ = io::stderr().write_all(&output.stderr);
-    let Err(error) = io::stdout().write_all(&output.stdout) else {
+    let _ = write_all(stdio::stderr(), &output.stderr);
+    let Err(error) = write_all(stdio::stdout(), &output.stdout) else {
         return output.status;
     };
     // The caller cannot take this for success, so it must not be one.
-    let _ = writeln!(io::stderr(), "the answer cannot be printed: {error}");
+    let told = format!("the answer cannot be printed: {error}\n");
+    let _ = write_all(stdio::stderr(), told.as_bytes());
     if output.status == 0 && matches!(Request::command(&env), Ok(Some(Command::Add))) {
         env.set("CNI_COMMAND", Command::Del.as_str());
         let undone = answer(plugin, plugins, &env, || Ok(input));
-        let _ = io::stderr().write_all(&undone.stdout);
+        let _ = write_all(stdio::stderr(), &undone.stdout);
     }
     1
+}
+
+/// Reads standard input to its end. The standard library's would take a buffer more,
+/// and all is read and written at once here.
+fn read_input() -> io::Result<Vec<u8>> {
+    // Most configurations fit, and are then read by two system calls.
+    const ENOUGH: usize = 4096;
+    let mut bytes = Vec::with_capacity(ENOUGH);
+    loop {
+        if bytes.len() == bytes.capacity() {
+            bytes.reserve(ENOUGH);
+        }
+        match rustix::io::read(stdio::stdin(), spare_capacity(&mut bytes)) {
+            Ok(0) => return Ok(bytes),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// A panic is an error like any other to the runtime: JSON on standard output
@@ -66,7 +98,7 @@ fn print_panics() {
             format!("internal error, please report it: {panic}"),
         );
         // Nobody may be listening, and a panic in here would be the end of all.
-        let _ = writeln!(io::stderr(), "{failure}");
+        let _ = write_all(stdio::stderr(), format!("{failure}\n").as_bytes());
     }));
 }
 
@@ -120,7 +152,8 @@ fn call(
     match command {
         Command::Add => {
             let attachment = plugin.add(&call)?;
-            let stdout = format!("{}\n", attachment.to_json(version)?).into_bytes();
+            let mut stdout = attachment.to_text(version)?.into_bytes();
+            stdout.push(b'\n');
             return Ok(Output {
                 stdout,
                 ..Output::default()

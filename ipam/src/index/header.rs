@@ -1,28 +1,28 @@
 //! The first page of the index: what it is an index of, and how far the search
 //! for free addresses has come in each range.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::FileExt;
-
-use serde::{Deserialize, Serialize};
+use std::str::{FromStr, Split};
 
 use super::seal::Seal;
 use super::table::PAGE;
 use crate::digest;
 
 /// What has changed when an older program's index cannot be read.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
-/// The checksum is so many hexadecimal digits; a line feed follows.
-const CHECKSUM: usize = 16;
+/// The first line: 16 digits of a checksum, and 4 that say how much it is of.
+const HEAD: usize = 16 + 1 + 4 + 1;
 
 /// How many ranges are remembered; a page holds more.
 pub(super) const RANGES: usize = 10;
 
 /// The first page.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Header {
     format: u32,
     /// False while the rest of the file is being written.
@@ -44,7 +44,7 @@ pub(super) struct Header {
 ///
 /// An address that nobody holds is in the list of released ones, or among the
 /// `left` ones after `cursor`, or it was forgotten.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// The first address of the range.
     pub(crate) first: IpAddr,
@@ -80,25 +80,111 @@ impl Header {
     pub(super) fn read(file: &File) -> Option<Self> {
         let mut page = [0; PAGE];
         let length = file.read_at(&mut page, 0).ok()?;
-        let (checksum, rest) = page[..length].split_at_checked(CHECKSUM)?;
-        let expected = u64::from_str_radix(std::str::from_utf8(checksum).ok()?, 16).ok()?;
+        let (head, rest) = page.get(..length)?.split_at_checked(HEAD)?;
+        let (checksum, length) = std::str::from_utf8(head).ok()?.trim_end().split_once(' ')?;
         // What an earlier and longer header has left behind it does not count.
-        let json = rest[1..].split(|byte| *byte == b'\n').next()?;
-        if digest::of_bytes(json) != expected {
-            return None;
+        let text = rest.get(..length.parse().ok()?)?;
+        match u64::from_str_radix(checksum, 16).ok()? == digest::of_bytes(text) {
+            true => Header::parse(std::str::from_utf8(text).ok()?),
+            false => None,
         }
-        let header: Header = serde_json::from_slice(json).ok()?;
-        (header.format == FORMAT).then_some(header)
     }
 
     /// Writes the first page, as text: people look at it when they wonder.
     pub(super) fn write(&self, file: &File) -> io::Result<()> {
-        let json = serde_json::to_string(self)?;
-        let page = format!("{:016x}\n{json}\n", digest::of_bytes(json.as_bytes()));
+        let text = self.to_string();
+        let checksum = digest::of_bytes(text.as_bytes());
+        let page = format!("{checksum:016x} {:04}\n{text}", text.len());
         match page.len() > PAGE {
             true => Err(io::ErrorKind::FileTooLarge.into()),
             false => file.write_all_at(page.as_bytes(), 0),
         }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let mut words = lines.next()?.split(' ');
+        let format = next(&mut words)?;
+        let header = Header {
+            format: (format == FORMAT).then_some(format)?,
+            whole: next(&mut words)?,
+            seal: Seal {
+                device: next(&mut words)?,
+                inode: next(&mut words)?,
+                seconds: next(&mut words)?,
+                nanoseconds: next(&mut words)?,
+            },
+            buckets: next(&mut words)?,
+            entries: next(&mut words)?,
+            boot: words.next()?.to_owned(),
+            ranges: lines.map(Progress::parse).collect::<Option<_>>()?,
+        };
+        Some(header)
+    }
+}
+
+/// A line of the words of [`Header::parse`], in its order, and one for each range.
+impl fmt::Display for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Seal {
+            device,
+            inode,
+            seconds,
+            nanoseconds,
+        } = self.seal;
+        let (format, whole) = (self.format, self.whole);
+        let (buckets, entries, boot) = (self.buckets, self.entries, &self.boot);
+        write!(
+            f,
+            "{format} {whole} {device} {inode} {seconds} {nanoseconds} "
+        )?;
+        writeln!(f, "{buckets} {entries} {boot}")?;
+        self.ranges
+            .iter()
+            .try_for_each(|range| writeln!(f, "{range}"))
+    }
+}
+
+impl Progress {
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        Some(Progress {
+            first: next(&mut words)?,
+            last: next(&mut words)?,
+            skips: next(&mut words)?,
+            left: next(&mut words)?,
+            forgotten: next(&mut words)?,
+            resting: next(&mut words)?,
+            cursor: next_address(&mut words)?,
+            oldest: next_address(&mut words)?,
+            newest: next_address(&mut words)?,
+        })
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, last, skips) = (self.first, self.last, self.skips);
+        let (left, forgotten, resting) = (self.left, self.forgotten, self.resting);
+        write!(f, "{first} {last} {skips} {left} {forgotten} {resting}")?;
+        [self.cursor, self.oldest, self.newest]
+            .iter()
+            .try_for_each(|address| match address {
+                Some(address) => write!(f, " {address}"),
+                None => f.write_str(" -"),
+            })
+    }
+}
+
+fn next<T: FromStr>(words: &mut Split<'_, char>) -> Option<T> {
+    words.next()?.parse().ok()
+}
+
+/// An address, or `-` for none.
+fn next_address(words: &mut Split<'_, char>) -> Option<Option<IpAddr>> {
+    match words.next()? {
+        "-" => Some(None),
+        word => word.parse().ok().map(Some),
     }
 }
 

@@ -15,15 +15,14 @@ use std::time::{Duration, SystemTime};
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
-use serde::{Deserialize, Serialize};
 
 /// A lease directory as it was at one time: which one, and when it was changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seal {
-    device: u64,
-    inode: u64,
-    seconds: i64,
-    nanoseconds: i64,
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) seconds: i64,
+    pub(super) nanoseconds: i64,
 }
 
 impl Seal {
