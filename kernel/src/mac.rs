@@ -1,6 +1,6 @@
 //! Hardware addresses.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 
 /// An Ethernet hardware address.
@@ -23,8 +23,15 @@ impl Mac {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        // Each ADD writes it four times, and formatting six numbers is dear.
+        let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or_default();
+        self.0.iter().enumerate().try_for_each(|(index, byte)| {
+            if index > 0 {
+                f.write_char(':')?;
+            }
+            f.write_char(digit(byte >> 4))?;
+            f.write_char(digit(byte & 0xf))
+        })
     }
 }
 

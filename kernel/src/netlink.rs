@@ -6,11 +6,12 @@ use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 use nix::errno::Errno;
 
 use crate::decode::{self, DONE, DUMP_INTERRUPTED, ERROR, HEADER, Message};
-use crate::{Error, Result};
+use crate::{Error, Link, Result};
 
 /// `NLM_F_*` (linux/netlink.h).
 pub(crate) const REQUEST: u16 = 0x01;
 pub(crate) const ACK: u16 = 0x04;
+pub(crate) const ECHO: u16 = 0x08;
 pub(crate) const DUMP: u16 = 0x300;
 pub(crate) const REPLACE: u16 = 0x100;
 pub(crate) const EXCLUSIVE: u16 = 0x200;
@@ -78,6 +79,28 @@ impl Netlink {
     /// # Errors
     /// The first refusal that is not tolerated.
     pub fn apply(&mut self, operations: &[Operation]) -> Result<()> {
+        self.apply_and_hear(operations, |_| {})
+    }
+
+    /// As [`Netlink::apply`], for an operation that makes a link and wants to hear of it
+    /// ([`create_veth`](crate::create_veth)): the link as it was at first, from kernels
+    /// that tell (since Linux 6.2). They make up the message in any case.
+    ///
+    /// # Errors
+    /// As [`Netlink::apply`].
+    pub fn make(&mut self, operation: &Operation) -> Result<Option<Link>> {
+        let mut link = None;
+        let operation = std::slice::from_ref(operation);
+        self.apply_and_hear(operation, |payload| link = Link::decode(payload))?;
+        Ok(link)
+    }
+
+    /// `hear` is handed what the kernel echoes.
+    fn apply_and_hear(
+        &mut self,
+        operations: &[Operation],
+        mut hear: impl FnMut(&[u8]),
+    ) -> Result<()> {
         let Some(last) = operations.len().checked_sub(1) else {
             return Ok(());
         };
@@ -95,9 +118,13 @@ impl Netlink {
         let mut refused = None;
         receive(&self.socket, &mut self.buffer, |message| {
             let index = message.sequence.wrapping_sub(first) as usize;
-            let Some(operation) = operations.get(index).filter(|_| message.kind == ERROR) else {
+            let Some(operation) = operations.get(index) else {
                 return Ok(true);
             };
+            if message.kind != ERROR {
+                hear(message.payload);
+                return Ok(true);
+            }
             if let Some((errno, reason)) = decode::refusal(message)
                 && !operation.tolerated.contains(&errno)
             {

@@ -13,6 +13,8 @@ use crate::{Error, Netlink, Operation, Result};
 
 /// `NETNSA_NSID_NOT_ASSIGNED` (linux/net_namespace.h); in a request: any number.
 const NONE: i32 = -1;
+const ANY: i32 = NONE;
+const FIRST: i32 = 0;
 const DOING: &str = "number the other network namespace";
 
 impl Netlink {
@@ -22,13 +24,16 @@ impl Netlink {
     /// # Errors
     /// [`Error::Refused`], [`Error::Garbled`].
     pub fn number_of(&mut self, other: RawFd) -> Result<i32> {
+        // A container's namespace that is new knows no other.
+        match self.apply(&[number(other, FIRST)]) {
+            Err(error) if error.errno() == Some(Errno::EEXIST) => {}
+            numbered => return numbered.map(|()| FIRST),
+        }
         if let Some(number) = self.find_number(other)? {
             return Ok(number);
         }
-        let message = message(other, Some(NONE));
-        let number = Operation::new(RouteNetlinkMessage::NewNsId(message), 0, DOING.into());
         // Another process may do the same at the same time.
-        self.apply(&[number.tolerate(&[Errno::EEXIST])])?;
+        self.apply(&[number(other, ANY).tolerate(&[Errno::EEXIST])])?;
         let number = self.find_number(other)?;
         number.ok_or_else(|| Error::Garbled(DOING.into()))
     }
@@ -48,6 +53,11 @@ impl Netlink {
         })?;
         Ok(number.filter(|number| *number != NONE))
     }
+}
+
+fn number(other: RawFd, number: i32) -> Operation {
+    let message = message(other, Some(number));
+    Operation::new(RouteNetlinkMessage::NewNsId(message), 0, DOING.into())
 }
 
 fn message(other: RawFd, number: Option<i32>) -> NsidMessage {

@@ -10,7 +10,8 @@ use crate::container::Inside;
 use crate::undo::Undo;
 use crate::{Error, Result, removal, routing};
 
-/// Lays the cable, over what an earlier ADD of the same attachment has left.
+/// Lays the cable, over what an earlier ADD of the same attachment has left. The
+/// container's end, if the kernel tells of it.
 ///
 /// # Errors
 /// [`Error::HostLinkTaken`] when the host's end has the name of another's link.
@@ -19,19 +20,32 @@ pub(crate) fn lay<'a>(
     pair: &VethPair<'_>,
     identity: &'a Identity,
     undo: &mut Undo<'a>,
-) -> Result<()> {
-    let create = [kernel::create_veth(pair)];
-    match host.apply(&create) {
+) -> Result<Option<Link>> {
+    let create = kernel::create_veth(pair);
+    let host_end = match host.make(&create) {
         // What an ADD that was killed, or that is repeated, has left. The container's
         // end is not what is in the way: that has been looked at.
         Err(error) if error.errno() == Some(kernel::Errno::EEXIST) => {
             remove_leftover(host, identity)?;
-            host.apply(&create)?;
+            host.make(&create)?
         }
-        created => created?,
-    }
+        made => made?,
+    };
     undo.push(move || remove_host_end(identity));
-    Ok(())
+    Ok(host_end.and_then(|end| other_end(&end, pair)))
+}
+
+/// What is known of the container's end from the host's. That is not whether IPv6 is
+/// off there: it is turned on where it is needed.
+fn other_end(host_end: &Link, pair: &VethPair<'_>) -> Option<Link> {
+    host_end.lower.map(|index| Link {
+        index,
+        name: pair.container_name.to_owned(),
+        mac: Some(pair.container_mac),
+        mtu: host_end.mtu,
+        is_without_ipv6: true,
+        ..Link::default()
+    })
 }
 
 /// Sets the host's end up, which is a bridge's port.

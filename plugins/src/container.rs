@@ -43,6 +43,8 @@ pub(crate) struct Inside<'a> {
     pub(crate) is_point_to_point: bool,
     /// What is written on the interface instead of whose it is.
     pub(crate) mark: Option<String>,
+    /// The interface, if it is known already.
+    pub(crate) made: Option<Link>,
     routing: Routing,
     /// The rules that the attachment needs once it can be used.
     rules: Vec<Rule>,
@@ -103,6 +105,7 @@ impl<'a> Inside<'a> {
             is_quiet: false,
             is_point_to_point: false,
             mark: None,
+            made: None,
             routing,
             rules: Vec::new(),
         })
@@ -147,7 +150,10 @@ impl<'a> Inside<'a> {
     pub(crate) fn configure(&mut self, layer3: &mut Attachment) -> Result<Link> {
         let ifname = &self.request.ifname;
         routes::settle(layer3, &self.routing.wishes, ifname)?;
-        let link = self.find()?;
+        let link = match self.made.take() {
+            Some(link) => link,
+            None => self.find()?,
+        };
         lease::fits(layer3, link.mtu)?;
         self.prepare(&link, layer3)?;
         let nets = layer3.ips.iter().map(|ip| ip.address);

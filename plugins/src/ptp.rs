@@ -108,7 +108,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         mtu,
         bridge: None,
     };
-    cable::lay(&mut host, &pair, &identity, &mut undo)?;
+    inside.made = cable::lay(&mut host, &pair, &identity, &mut undo)?;
     let mut lease = match early {
         Some(lease) => lease,
         None => lease::take(call, &mut undo)?,

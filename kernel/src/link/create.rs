@@ -11,7 +11,7 @@ use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 pub use netlink_packet_route::link::{IpVlanMode as IpvlanMode, MacVlanMode as MacvlanMode};
 
-use crate::netlink::{CREATE, EXCLUSIVE};
+use crate::netlink::{CREATE, ECHO, EXCLUSIVE};
 use crate::{Mac, Operation};
 
 fn create(message: LinkMessage, doing: String) -> Operation {
@@ -77,10 +77,12 @@ pub fn create_veth(pair: &VethPair<'_>) -> Operation {
         None => host,
     };
     let (host_name, container_name) = (pair.host_name, pair.container_name);
-    create(
+    let mut create = create(
         host.build(),
         format!("create the veth pair {host_name} (host) and {container_name} (container)"),
-    )
+    );
+    create.flags |= ECHO;
+    create
 }
 
 /// One queue each way is what the kernel uses of a veth anyway; without saying so

@@ -122,7 +122,7 @@ pub struct Link {
 }
 
 impl Link {
-    fn decode(payload: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(payload: &[u8]) -> Option<Self> {
         let flags = u32_at(payload, FLAGS)?;
         let mut link = Link {
             index: u32_at(payload, INDEX)?,

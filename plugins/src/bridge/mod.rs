@@ -87,7 +87,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         mtu,
         bridge: Some(bridge.index),
     };
-    cable::lay(&mut host, &pair, &identity, &mut undo)?;
+    inside.made = cable::lay(&mut host, &pair, &identity, &mut undo)?;
     port::plug_in(&mut host, &keys, &bridge, &identity)?;
     if keys.macspoofchk {
         spoof::guard(&identity, mac, &mut undo)?;

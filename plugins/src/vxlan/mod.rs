@@ -130,7 +130,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         mtu: Some(mtu),
         bridge: Some(segment.index),
     };
-    cable::lay(&mut host, &pair, &identity, &mut undo)?;
+    inside.made = cable::lay(&mut host, &pair, &identity, &mut undo)?;
     let flags = keys.port_flags(&segment.alias);
     if let Some(lease) = early.as_ref().filter(|_| flags.is_fixed) {
         refuse_unknown_addresses(config, &keys, lease)?;
