@@ -82,11 +82,27 @@ pub fn is_masqueraded(network: &str, subnet: IpNetwork) -> Result<bool> {
 /// # Errors
 /// [`Error::Refused`](crate::Error::Refused).
 pub fn forget_network(network: &str) -> Result<()> {
+    forget(network, |chain| is_of_network(chain, network))
+}
+
+/// Takes back [`masquerade`] for some subnets; takes as long as [`forget_network`].
+///
+/// # Errors
+/// [`Error::Refused`](crate::Error::Refused).
+pub fn forget_subnets(network: &str, subnets: &[IpNetwork]) -> Result<()> {
+    let all: Vec<String> = subnets
+        .iter()
+        .map(|net| chain_name(network, *net))
+        .collect();
+    forget(network, |chain| all.iter().any(|name| name == chain))
+}
+
+fn forget(network: &str, is_meant: impl Fn(&str) -> bool) -> Result<()> {
     let mut filter = Netfilter::open()?;
     let mut chains = Vec::new();
     filter.ask(message::ask_for_chains(Family::Inet), |payload| {
         let (table, chain) = (text_of(payload, 1), text_of(payload, 3));
-        if table == TABLE && is_of_network(&chain, network) {
+        if table == TABLE && is_meant(&chain) {
             chains.push(chain);
         }
     })?;

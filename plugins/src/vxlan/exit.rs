@@ -74,6 +74,13 @@ pub(super) fn open(host: &mut Netlink, router: &mut Router, vni: u32, network: &
     expect(host, &name).map(drop)
 }
 
+/// Takes back what the host does for the network's packets; the way itself goes with the
+/// router.
+pub(super) fn close(vni: u32, network: &str) -> Result<()> {
+    let subnets: Vec<IpNetwork> = addresses(vni).into_iter().filter_map(alone).collect();
+    Ok(nft::forget_subnets(network, &subnets)?)
+}
+
 fn in_router(router: &mut Router, vni: u32, host_mac: Mac) -> Result<()> {
     let uplink = expect(&mut router.netlink, UPLINK)?.index;
     let own = addresses(vni).into_iter().filter_map(alone);

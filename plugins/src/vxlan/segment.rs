@@ -10,9 +10,11 @@ use kernel::{Errno, Link, Netlink, Vxlan, nft, sysctl};
 
 use super::blueprint::Blueprint;
 use super::changes::{Changes, Far};
+use super::exit;
 use super::fault::Fault;
 use super::keys::{Keys, Mode};
 use super::names;
+
 use super::router::{self, Duties, Router};
 use crate::Result;
 use crate::lock::Lock;
@@ -231,6 +233,8 @@ pub(super) fn leave(vni: u32, network: &str) -> Result<()> {
         kernel::remove_link(device.index, None, None)?;
     }
     router::remove(&mut host, vni)?;
-    kernel::remove_link(bridge.index, None, None)?;
-    Ok(nft::forget_link(&bridge.name, &names::device(vni))?)
+    // The bridge goes last: by it the rest is found after a kill.
+    exit::close(vni, network)?;
+    nft::forget_link(&bridge.name, &names::device(vni))?;
+    Ok(kernel::remove_link(bridge.index, None, None)?)
 }

@@ -167,11 +167,12 @@ pub(super) fn reach_each_other(containers: &[Container<'_>]) {
     }
 }
 
-/// What a host has, but for a table of the packet filter, which is the host's while its chains are
-/// the networks', and for what the kernel does with `eth0` in its own time.
+/// What a host has, but for tables of the packet filter and the chain that masquerading starts
+/// from, which are the host's while the other chains are the networks', and for what the kernel does with `eth0` in its own time.
 pub(super) fn look(host: &Host) -> Snapshot {
     Snapshot::of(host, &["/run/netns"]).without(|key| {
-        key.starts_with("nft table netdev")
+        key.starts_with("nft table ")
+            || (key.starts_with("nft chain inet slash24") && key.ends_with("postrouting"))
             || key.starts_with("neighbour eth0 ")
             || (key.starts_with("file ") && !key.contains("slash24"))
     })
