@@ -5,7 +5,7 @@
 //!   chain in-vxbr5 {
 //!     type filter hook ingress device "vxbr5" priority 0; policy drop;
 //!   }
-//!   chain out-vx5 {
+//!   chain out-vx5-100 {
 //!     type filter hook egress device "vx5" priority 0; policy accept;
 //!     ether daddr & 01:00:00:00:00:00 != 00:00:00:00:00:00 limit rate over 100/second drop
 //!   }
@@ -13,12 +13,13 @@
 //! ```
 //!
 //! A bridge's own link takes in what is for the host; what the bridge forwards does
-//! not pass it. So the first chain makes the bridge a switch and nothing else.
+//! not pass it. So the first chain makes the bridge a switch and nothing else. The second
+//! has its limit in its name, where it is easily read.
 
 use nix::errno::Errno;
 
 use super::expression::{Expression, Verdict};
-use super::message::{Batch, Family, LinkHook};
+use super::message::{self, Batch, Family, LinkHook, text_of};
 use super::{Netfilter, Refusal, TABLE, done};
 use crate::Result;
 
@@ -30,8 +31,9 @@ fn inward(bridge: &str) -> String {
     format!("in-{bridge}")
 }
 
+/// How the names begin of chains that limit a device.
 fn outward(device: &str) -> String {
-    format!("out-{device}")
+    format!("out-{device}-")
 }
 
 /// Keeps what comes in by `bridge` from the host, and lets at most `groups` frames a
@@ -60,19 +62,37 @@ fn batch(bridge: &str, device: &str, groups: Option<u32>, with_table: bool) -> B
     };
     batch.link_chain(TABLE, &inward(bridge), &hook);
     if let Some(rate) = groups {
-        let hook = LinkHook {
-            link: device,
-            number: EGRESS,
-            drops: false,
-        };
-        let name = outward(device);
-        batch.link_chain(TABLE, &name, &hook);
-        let mut rule = Expression::to_group();
-        rule.push(Expression::above_rate(rate));
-        rule.push(Expression::verdict(Verdict::Drop));
-        batch.rule(TABLE, &name, &rule);
+        add_limit(&mut batch, device, rate);
     }
     batch
+}
+
+fn add_limit(batch: &mut Batch, device: &str, rate: u32) {
+    let hook = LinkHook {
+        link: device,
+        number: EGRESS,
+        drops: false,
+    };
+    let name = format!("{}{rate}", outward(device));
+    batch.link_chain(TABLE, &name, &hook);
+    let mut rule = Expression::to_group();
+    rule.push(Expression::above_rate(rate));
+    rule.push(Expression::verdict(Verdict::Drop));
+    batch.rule(TABLE, &name, &rule);
+}
+
+/// Sets the limit of what goes out by a `device`, as [`guard_link`] does, whatever limit it
+/// had before, or its name's bearer.
+///
+/// # Errors
+/// [`Error::Refused`](crate::Error::Refused).
+pub fn limit_link(device: &str, groups: Option<u32>) -> Result<()> {
+    forget_limits(device)?;
+    let Some(rate) = groups else { return Ok(()) };
+    let mut batch = Batch::new(Family::Netdev);
+    add_limit(&mut batch, device, rate);
+    let refused = Netfilter::open()?.commit(batch)?;
+    done(refused, format!("limit what leaves by {device}"))
 }
 
 /// Whether [`guard_link`] has been called for a bridge, and its chain is there.
@@ -89,17 +109,46 @@ pub fn is_guarded_link(bridge: &str) -> Result<bool> {
 /// # Errors
 /// [`Error::Refused`](crate::Error::Refused).
 pub fn forget_link(bridge: &str, device: &str) -> Result<()> {
-    for chain in [inward(bridge), outward(device)] {
-        let mut filter = Netfilter::open()?;
-        if !filter.has_chain(Family::Netdev, &chain)? {
-            continue;
+    forget_chain(&inward(bridge))?;
+    forget_limits(device)
+}
+
+fn forget_limits(device: &str) -> Result<()> {
+    let limits = limits(device)?;
+    limits.iter().try_for_each(|chain| forget_chain(chain))
+}
+
+/// The chains that limit a device; there should be one at most.
+fn limits(device: &str) -> Result<Vec<String>> {
+    let mut chains = Vec::new();
+    Netfilter::open()?.ask(message::ask_for_chains(Family::Netdev), |payload| {
+        let (table, chain) = (text_of(payload, 1), text_of(payload, 3));
+        if table == TABLE && chain.starts_with(&outward(device)) {
+            chains.push(chain);
         }
-        let mut batch = Batch::new(Family::Netdev);
-        batch.delete_chain(TABLE, &chain);
-        match Netfilter::open()?.commit(batch)? {
-            Some((Errno::ENOENT, _)) => {}
-            refused => done(refused, format!("take the guard of {chain} away"))?,
-        }
+    })?;
+    Ok(chains)
+}
+
+/// How many frames a second to groups and to everybody may go out by a device, if that is
+/// limited.
+///
+/// # Errors
+/// [`Error::Socket`](crate::Error::Socket).
+pub fn link_limit(device: &str) -> Result<Option<u32>> {
+    let limits = limits(device)?;
+    let rate = |chain: &String| chain.strip_prefix(&outward(device))?.parse().ok();
+    Ok(limits.iter().find_map(rate))
+}
+
+fn forget_chain(chain: &str) -> Result<()> {
+    if !Netfilter::open()?.has_chain(Family::Netdev, chain)? {
+        return Ok(());
     }
-    Ok(())
+    let mut batch = Batch::new(Family::Netdev);
+    batch.delete_chain(TABLE, chain);
+    match Netfilter::open()?.commit(batch)? {
+        Some((Errno::ENOENT, _)) => Ok(()),
+        refused => done(refused, format!("take the guard of {chain} away")),
+    }
 }

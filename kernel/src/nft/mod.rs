@@ -22,7 +22,7 @@ use crate::{Error, Result};
 use message::{Batch, Family};
 
 pub use forward::{ForwardChain, dropping_forward_chains};
-pub use link::{forget_link, guard_link, is_guarded_link};
+pub use link::{forget_link, guard_link, is_guarded_link, limit_link, link_limit};
 pub use masquerade::{
     forget_network, forget_subnets, is_masqueraded, masquerade, masquerade_all_by,
 };

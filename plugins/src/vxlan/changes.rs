@@ -42,6 +42,11 @@ impl Far {
         }))
     }
 
+    /// Asks for changes where the device is.
+    pub(super) fn ask(&mut self, operations: &[Operation]) -> Result<()> {
+        Ok(self.netlink.apply(operations)?)
+    }
+
     /// Carries out changes.
     pub(super) fn apply(&mut self, changes: &Changes) -> Result<()> {
         let operations = changes.operations(self);
@@ -108,7 +113,9 @@ impl Changes {
 
     /// Compares what the kernel has with what is wanted.
     pub(super) fn of(far: &mut Far, desired: &Desired) -> Result<Self> {
-        let remotes = far.netlink.remotes(far.device.index)?;
+        let mut remotes = far.netlink.remotes(far.device.index)?;
+        // The group is the device's own.
+        remotes.retain(|remote| !remote.host.is_multicast());
         let mut neighbours = far.netlink.set_neighbours(far.device.index, true)?;
         neighbours.extend(far.netlink.set_neighbours(far.device.index, false)?);
         let ways = match far.mode {

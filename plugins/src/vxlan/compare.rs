@@ -1,6 +1,6 @@
 //! CHECK and STATUS of a network's devices.
 
-use std::net::IpAddr;
+use std::fmt;
 
 use kernel::{Link, Netlink, Tunnel, nft};
 
@@ -10,14 +10,14 @@ use super::fault::Fault;
 use super::keys::Mode;
 use super::names;
 use crate::Result;
-use crate::check::{differs, same};
+use crate::check::differs;
 
 /// Compares the devices and what they know with what they should be.
 ///
 /// # Errors
 /// [`crate::Error::Differs`].
-pub(super) fn network(bridge: &Link, blueprint: &Blueprint) -> Result<()> {
-    let mut far = devices(bridge, blueprint)?;
+pub(super) fn network(network: &str, bridge: &Link, blueprint: &Blueprint) -> Result<()> {
+    let mut far = devices(network, bridge, blueprint)?;
     if !blueprint.desired.is_ours() {
         return Ok(());
     }
@@ -36,38 +36,12 @@ pub(super) fn network(bridge: &Link, blueprint: &Blueprint) -> Result<()> {
 ///
 /// # Errors
 /// [`crate::Error::Differs`].
-pub(super) fn devices(bridge: &Link, blueprint: &Blueprint) -> Result<Far> {
-    let wanted = &blueprint.tunnel;
-    let name = names::device(wanted.vni);
-    let far = Far::find(wanted.vni, blueprint.mode)?;
+fn devices(network: &str, bridge: &Link, blueprint: &Blueprint) -> Result<Far> {
+    let name = names::device(blueprint.tunnel.vni);
+    let far = Far::find(blueprint.tunnel.vni, blueprint.mode)?;
     let far = far.ok_or_else(|| differs(&name, "a VXLAN device", "none"))?;
-    let device = &far.device;
-    let tunnel = device.tunnel.clone().unwrap_or_default();
-    let address = |address: Option<IpAddr>| address.map_or("none".into(), |ip| ip.to_string());
-    let number = |number: u32| number.to_string();
-    let state = |link: &Link| if link.is_up { "up" } else { "down" }.to_owned();
-    for (what, wanted, found) in [
-        ("VNI", number(wanted.vni), number(tunnel.vni)),
-        (
-            "UDP port",
-            number(wanted.port.into()),
-            number(tunnel.port.into()),
-        ),
-        (
-            "local address",
-            address(wanted.local),
-            address(tunnel.local),
-        ),
-        ("group", address(wanted.group), address(tunnel.group)),
-        ("MTU", number(blueprint.mtu), number(device.mtu)),
-        ("state", "up".into(), state(device)),
-    ] {
-        same(&format!("{what} of {name}"), &wanted, &found)?;
-    }
-    same(&format!("state of {}", bridge.name), "up", &state(bridge))?;
-    if blueprint.mode == Mode::L2 && device.controller != Some(bridge.index) {
-        let expected = format!("a port of {}", bridge.name);
-        return Err(differs(&name, &expected, "not one"));
+    if let Some(unlike) = unlike(network, bridge, &far.device, blueprint)?.first() {
+        return Err(differs(&unlike.what, &unlike.wanted, &unlike.found));
     }
     if !nft::is_guarded_link(&bridge.name)? {
         let what = format!("filter of {}", bridge.name);
@@ -78,6 +52,120 @@ pub(super) fn devices(bridge: &Link, blueprint: &Blueprint) -> Result<Far> {
         ));
     }
     Ok(far)
+}
+
+/// What sets a difference right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cure {
+    /// The VXLAN device is made anew: the kernel changes none of this.
+    Anew,
+    /// It is set on the devices that are there.
+    Set,
+}
+
+/// Something of a network's devices that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unlike {
+    pub(super) what: String,
+    pub(super) wanted: String,
+    pub(super) found: String,
+    pub(super) cure: Cure,
+}
+
+impl fmt::Display for Unlike {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} from {} to {}", self.what, self.found, self.wanted)
+    }
+}
+
+/// All that is not as it should be of the devices of a network.
+pub(super) fn unlike(
+    network: &str,
+    bridge: &Link,
+    device: &Link,
+    blueprint: &Blueprint,
+) -> Result<Vec<Unlike>> {
+    let tunnel = device.tunnel.clone().unwrap_or_default();
+    let name = &device.name;
+    let mut all: Vec<Unlike> = properties(&blueprint.tunnel)
+        .into_iter()
+        .zip(properties(&tunnel))
+        .map(|((what, wanted), (_, found))| Unlike {
+            what: format!("{what} of {name}"),
+            wanted,
+            found,
+            cure: Cure::Anew,
+        })
+        .collect();
+    let state = |link: &Link| if link.is_up { "up" } else { "down" }.to_owned();
+    let mut set = |what: String, wanted: String, found: String| {
+        all.push(Unlike {
+            what,
+            wanted,
+            found,
+            cure: Cure::Set,
+        });
+    };
+    for link in [device, bridge] {
+        let what = format!("MTU of {}", link.name);
+        set(what, blueprint.mtu.to_string(), link.mtu.to_string());
+        set(format!("state of {}", link.name), "up".into(), state(link));
+    }
+    set(
+        format!("mark of {}", bridge.name),
+        names::bridge_mark(network, blueprint.is_fixed),
+        bridge.alias.clone(),
+    );
+    let limit = |limit: Option<u32>| limit.map_or("none".into(), |rate| format!("{rate} a second"));
+    set(
+        format!("limit of {name}"),
+        limit(blueprint.storm_limit),
+        limit(nft::link_limit(name)?),
+    );
+    if blueprint.mode == Mode::L2 && device.controller != Some(bridge.index) {
+        all.push(Unlike {
+            what: name.clone(),
+            wanted: format!("a port of {}", bridge.name),
+            found: "not one".into(),
+            cure: Cure::Anew,
+        });
+    }
+    all.retain(|one| one.wanted != one.found);
+    Ok(all)
+}
+
+/// What a tunnel is, in words.
+fn properties(tunnel: &Tunnel) -> [(&'static str, String); 10] {
+    fn or<T: ToString>(value: Option<T>, none: &str) -> String {
+        value.map_or(none.to_owned(), |value| value.to_string())
+    }
+    let ports = tunnel.source_ports;
+    let on = |is: bool| if is { "on" } else { "off" }.to_owned();
+    [
+        ("VNI", tunnel.vni.to_string()),
+        ("UDP port", tunnel.port.to_string()),
+        ("local address", or(tunnel.local, "none")),
+        ("group", or(tunnel.group, "none")),
+        ("link of the group", or(tunnel.link, "none")),
+        ("ttl", or(tunnel.ttl, "the kernel's")),
+        ("tos", or(tunnel.tos, "0")),
+        (
+            "source ports",
+            or(
+                ports.map(|(low, high)| format!("{low}-{high}")),
+                "the kernel's",
+            ),
+        ),
+        // It is the kernel's default.
+        ("UDP checksum", on(tunnel.checksum.unwrap_or(true))),
+        (
+            "learning",
+            match tunnel.answers {
+                true => "off, it answers questions".to_owned(),
+                false => on(tunnel.learning),
+            },
+        ),
+    ]
 }
 
 /// Whether the devices could be made.
@@ -93,5 +181,29 @@ pub(super) fn could_be_built(host: &mut Netlink, blueprint: &Blueprint) -> Resul
     match others.any(|link| link.tunnel.as_ref().is_some_and(same)) {
         true => Err(Fault::VniInUse { vni, port }.into()),
         false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_of_the_kernel_are_no_difference() {
+        let wanted = Tunnel {
+            vni: 5,
+            port: 4789,
+            ..Tunnel::default()
+        };
+        let mut found = Tunnel {
+            checksum: Some(true),
+            ..wanted.clone()
+        };
+        assert_eq!(properties(&wanted), properties(&found));
+        found.ttl = Some(9);
+        let differ = properties(&wanted).into_iter().zip(properties(&found));
+        let differ: Vec<_> = differ.filter(|(one, other)| one != other).collect();
+        assert_eq!(differ.len(), 1);
+        assert_eq!(differ[0].1, ("ttl", "9".to_owned()));
     }
 }

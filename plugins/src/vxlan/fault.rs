@@ -118,6 +118,11 @@ pub enum Fault {
         /// What would fit.
         limit: u32,
     },
+    /// Another mode for a network that is in use.
+    #[error(
+        "\"mode\" of network \"{0}\" is another on this host, and it cannot be changed under its containers: detach them all, and the next that comes makes the network anew"
+    )]
+    ModeInUse(String),
     /// Addresses that other hosts do not compute.
     #[error(
         "addresses {leased} are not what the other hosts of network \"{network}\" compute for a container at {place}, so that none of them would find it; ask for none, or for those that belong together"

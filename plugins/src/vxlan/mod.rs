@@ -17,6 +17,7 @@ mod keys;
 mod names;
 mod overlay;
 mod peers;
+mod renew;
 mod router;
 mod segment;
 mod sync;
@@ -61,12 +62,13 @@ impl Plugin for Vxlan {
         let identity = Identity::of(call.request);
         let _alone = turn::take_if_possible(&identity);
         let guards = spoof::release(&identity, is_asked_for)?;
-        cable::remove(call.request, guards)?;
+        let port = cable::remove(call.request, guards)?;
         daemon::untell(call.request)?;
-        if let Some((vni, keep)) = Keys::vni(&call.request.config)
+        if let Some((vni, keep)) = Keys::vni(config)
             && !keep
         {
-            segment::leave(vni, &call.request.config.name)?;
+            let bridge = port.and_then(|port| port.controller);
+            segment::leave_with(vni, &config.name, bridge)?;
         }
         call.ipam_forward()
     }
@@ -81,7 +83,11 @@ impl Plugin for Vxlan {
             stale.remove_links()?;
             spoof::collect(stale)?;
             match Keys::vni(&call.request.config) {
-                Some((vni, false)) => segment::leave(vni, &call.request.config.name),
+                Some((vni, false)) => {
+                    let network = &call.request.config.name;
+                    segment::leave(vni, network)?;
+                    segment::leave_all(network)
+                }
                 _ => Ok(()),
             }
         })
@@ -262,7 +268,7 @@ fn check_links(request: &Request) -> Result<()> {
     let segment = segment::find(&mut host, &config.name, keys.vni)?;
     let name = names::bridge(keys.vni);
     let segment = segment.ok_or_else(|| check::differs("bridge", &name, "no link of that name"))?;
-    compare::network(&segment, &blueprint)?;
+    compare::network(&config.name, &segment, &blueprint)?;
     let what = format!("host's end {}", identity.host_link);
     let port = host.link(&identity.host_link)?;
     let port = port.ok_or_else(|| check::differs(&what, "a link on the host", "none"))?;

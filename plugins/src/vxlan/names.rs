@@ -19,6 +19,11 @@ pub(super) fn bridge(vni: u32) -> String {
     format!("vxbr{vni}")
 }
 
+/// The VNI of a bridge with this name.
+pub(super) fn vni_of_bridge(name: &str) -> Option<u32> {
+    name.strip_prefix("vxbr")?.parse().ok()
+}
+
 /// The bridge's port that leads to the network's router.
 pub(super) fn gateway_port(vni: u32) -> String {
     format!("vxgw{vni}")
@@ -136,6 +141,8 @@ mod tests {
     #[test]
     fn names_fit_and_addresses_differ() {
         assert_eq!(bridge(16_777_215), "vxbr16777215");
+        assert_eq!(vni_of_bridge("vxbr16777215"), Some(16_777_215));
+        assert_eq!(vni_of_bridge("cni0"), None);
         assert_eq!(device(5), "vx5");
         let v4: IpAddr = "192.0.2.7".parse().unwrap();
         let v6: IpAddr = "2001:db8::7".parse().unwrap();

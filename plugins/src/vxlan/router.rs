@@ -67,6 +67,14 @@ impl Router {
         Ok(Router { netns, netlink })
     }
 
+    /// Sets the MTU of its link to the bridge.
+    pub(super) fn set_mtu(&mut self, mtu: u32) -> Result<()> {
+        match self.netlink.link(GATEWAY)? {
+            Some(gateway) => Ok(self.netlink.apply(&[kernel::set_mtu(gateway.index, mtu)])?),
+            None => Ok(()),
+        }
+    }
+
     /// Does something in the router's namespace.
     pub(super) fn inside(&self, work: impl FnOnce() -> kernel::Result<()>) -> Result<()> {
         let _inside = self.netns.enter()?;

@@ -50,7 +50,7 @@ pub(super) fn enter<'a>(
         None => {
             let blueprint = Blueprint::draw(host, config, keys)?;
             let bridge = build(host, network, &blueprint)?;
-            undo.push(move || leave(vni, network));
+            undo.push(move || leave(vni, network).map(drop));
             bridge
         }
     };
@@ -166,6 +166,21 @@ fn create_device(host: &mut Netlink, blueprint: &Blueprint) -> Result<()> {
     Ok(())
 }
 
+/// Makes the device of a network that is in use, and what the host filters of it.
+pub(super) fn make_device(
+    host: &mut Netlink,
+    network: &str,
+    bridge: &Link,
+    blueprint: &Blueprint,
+) -> Result<()> {
+    create_device(host, blueprint)?;
+    if blueprint.mode == Mode::L2 {
+        attach_device(host, network, bridge, blueprint)?;
+    }
+    let device = names::device(blueprint.tunnel.vni);
+    Ok(nft::limit_link(&device, blueprint.storm_limit)?)
+}
+
 fn attach_device(
     host: &mut Netlink,
     network: &str,
@@ -215,17 +230,43 @@ fn clear(host: &mut Netlink, vni: u32) -> Result<()> {
     Ok(nft::forget_link(&names::bridge(vni), &names::device(vni))?)
 }
 
-/// Removes a network's devices if no container is left.
-pub(super) fn leave(vni: u32, network: &str) -> Result<()> {
+/// As [`leave`], also where the container was on a bridge (by its number) that the network
+/// had when it had another VNI.
+pub(super) fn leave_with(vni: u32, network: &str, bridge: Option<u32>) -> Result<()> {
+    let looked_at = leave(vni, network)?;
+    let Some(former) = bridge.filter(|_| looked_at != bridge) else {
+        return Ok(());
+    };
+    let former = Netlink::open()?.link_by_index(former)?;
+    match former.and_then(|link| names::vni_of_bridge(&link.name)) {
+        Some(vni) => leave(vni, network).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Removes all devices of a network, of whatever VNI, that have no container.
+pub(super) fn leave_all(network: &str) -> Result<()> {
+    let links = Netlink::open()?.links()?;
+    let own = links
+        .iter()
+        .filter(|link| names::is_of(&link.alias, network));
+    for vni in own.filter_map(|link| names::vni_of_bridge(&link.name)) {
+        leave(vni, network)?;
+    }
+    Ok(())
+}
+
+/// Removes the devices of a network with a VNI if no container is left. Returns its bridge's number.
+pub(super) fn leave(vni: u32, network: &str) -> Result<Option<u32>> {
     let _lock = Lock::alone(&names::lock(vni))?;
     let mut host = Netlink::open()?;
     let Some(bridge) = host.link(&names::bridge(vni))? else {
-        return Ok(());
+        return Ok(None);
     };
     // One without a mark is what somebody has left who was killed.
     let is_own = bridge.alias.is_empty() || names::is_of(&bridge.alias, network);
     if bridge.kind != "bridge" || !is_own || !has_no_containers(&mut host, &bridge, vni)? {
-        return Ok(());
+        return Ok(Some(bridge.index));
     }
     // From here on it is not complete, whoever comes after a kill.
     host.apply(&[kernel::set_alias(bridge.index, "")])?;
@@ -236,5 +277,6 @@ pub(super) fn leave(vni: u32, network: &str) -> Result<()> {
     // The bridge goes last: by it the rest is found after a kill.
     exit::close(vni, network)?;
     nft::forget_link(&bridge.name, &names::device(vni))?;
-    Ok(kernel::remove_link(bridge.index, None, None)?)
+    kernel::remove_link(bridge.index, None, None)?;
+    Ok(Some(bridge.index))
 }

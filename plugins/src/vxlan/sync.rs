@@ -1,5 +1,6 @@
-//! Bringing a network that is in use in line with its inventory: hosts that came or
-//! went become known to the kernel or are forgotten, and no attachment is touched.
+//! Bringing a network that is in use in line with its configuration and its inventory:
+//! hosts that came or went become known to the kernel or are forgotten, devices become
+//! what they should be, and no attachment is touched.
 
 use std::fmt;
 
@@ -10,7 +11,8 @@ use super::blueprint::Blueprint;
 use super::changes::{Changes, Difference};
 use super::desired::Way;
 use super::keys::Keys;
-use super::{compare, names, segment};
+use super::renew::Renewal;
+use super::{names, segment};
 use crate::Result;
 use crate::lock::Lock;
 
@@ -24,7 +26,9 @@ pub struct Synced {
     pub entries: usize,
     /// Why questions go to all of them, where it might be computed who has which address.
     pub why_asked: Option<String>,
-    /// What was changed, or would be.
+    /// What was changed of the network's devices, or would be.
+    pub devices: Vec<String>,
+    /// What was changed of its entries, or would be.
     pub changes: Vec<Change>,
 }
 
@@ -48,8 +52,8 @@ impl fmt::Display for Change {
 /// changed.
 ///
 /// # Errors
-/// The inventory cannot be read, this host is not in it, or the network was made
-/// with other keys, which a network in use cannot be given.
+/// The inventory cannot be read, this host is not in it, or the network has another mode,
+/// which a network in use cannot be given.
 pub fn sync(config: &Config, dry_run: bool) -> Result<Synced> {
     let keys = Keys::read(config)?;
     // Nobody makes or removes the devices meanwhile.
@@ -59,17 +63,27 @@ pub fn sync(config: &Config, dry_run: bool) -> Result<Synced> {
         return Ok(Synced::default());
     };
     let blueprint = Blueprint::draw(&mut host, config, &keys)?;
-    let mut far = compare::devices(&bridge, &blueprint)?;
+    let network = &config.name;
+    let renewal = Renewal::plan(&mut host, network, &bridge, &blueprint)?;
+    let is_anew = renewal.is_anew();
+    let devices = renewal.words();
+    let far = match dry_run {
+        true => renewal.found(),
+        false => renewal.carry_out(&mut host, network, &bridge, &blueprint)?,
+    };
     let desired = &blueprint.desired;
     let mut synced = Synced {
         is_here: true,
         entries: desired.len(),
         why_asked: desired.why_asked.clone(),
+        devices,
         changes: Vec::new(),
     };
-    if !desired.is_ours() {
+    // What a device that is made anew knows is nothing that somebody wants to read.
+    let far = far.filter(|_| desired.is_ours() && !is_anew);
+    let Some(mut far) = far else {
         return Ok(synced);
-    }
+    };
     let changes = Changes::of(&mut far, desired)?;
     synced.changes = in_words(&changes);
     if !dry_run {

@@ -42,7 +42,8 @@ struct SyncArgs {
 }
 
 const EXAMPLES: &str = "\
-Hosts that came or went become known to this host's networks or are forgotten; no
+Hosts that came or went become known to this host's networks or are forgotten, and
+networks whose configuration was changed get devices as it says; no
 container is touched. It can be run at any time and as often as one likes. A network
 without a container on this host needs nothing.
 
@@ -110,6 +111,8 @@ fn as_text(networks: &[Done]) -> String {
             (true, 0) => format!("{name}: {} entries, as they should be", synced.entries),
             (true, changes) => format!("{name}: {changes} changes to {} entries", synced.entries),
         });
+        let devices = synced.devices.iter();
+        lines.extend(devices.map(|change| format!("  ~ {change}")));
         let why = synced.why_asked.iter();
         lines.extend(why.map(|why| format!("  each question goes to all hosts: {why}")));
         lines.extend(synced.changes.iter().map(|change| format!("  {change}")));
@@ -129,6 +132,7 @@ fn as_json(networks: &[Done]) -> String {
             "isHere": synced.is_here,
             "entries": synced.entries,
             "whyAsked": synced.why_asked,
+            "devices": synced.devices,
             "added": of(true),
             "deleted": of(false),
         })

@@ -1,5 +1,6 @@
 //! `vxlan`: private segments across hosts.
 
+mod changed;
 mod computed;
 mod evpn;
 mod fleet;
@@ -17,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         segment::trials(),
         peers::trials(),
         computed::trials(),
+        changed::trials(),
         gateway::trials(),
         evpn::trials(),
         lifecycle::trials(),
