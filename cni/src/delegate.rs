@@ -11,7 +11,6 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
-use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -72,15 +71,9 @@ fn executable(file: &Path) -> Option<Metadata> {
 }
 
 fn is_this_executable(metadata: &Metadata) -> bool {
-    static THIS: OnceLock<Option<(u64, u64)>> = OnceLock::new();
     let identity = |metadata: &Metadata| (metadata.dev(), metadata.ino());
-    let this = THIS.get_or_init(|| {
-        std::fs::metadata("/proc/self/exe")
-            .ok()
-            .as_ref()
-            .map(identity)
-    });
-    *this == Some(identity(metadata))
+    let this = std::fs::metadata("/proc/self/exe");
+    this.is_ok_and(|this| identity(&this) == identity(metadata))
 }
 
 /// Delegates an ADD. The result is what the configuration's version carries,
