@@ -124,13 +124,19 @@ impl<'a> Inside<'a> {
     /// Makes sure that the interface's name is free: deletes what an earlier ADD of
     /// this attachment has left, and refuses anything else.
     pub(crate) fn make_room(&mut self, kind: &str) -> Result<()> {
+        self.make_room_on(kind, None)
+    }
+
+    /// As [`Inside::make_room`], for a link that stands on another.
+    pub(crate) fn make_room_on(&mut self, kind: &str, lower: Option<&Link>) -> Result<()> {
         let Some(found) = self.netlink.link(&self.request.ifname)? else {
             return Ok(());
         };
         // A process may be killed before it has written on the link whose it is.
         let unfinished = found.alias.is_empty() && !found.is_up && found.kind == kind;
-        let is_leftover =
-            self.identity.is_own(&found) || (unfinished && self.identity.may_have_made(&found));
+        let stands_there = lower.is_some() && found.lower == lower.map(|lower| lower.index);
+        let may_be_own = stands_there || self.identity.may_have_made(&found);
+        let is_leftover = self.identity.is_own(&found) || (unfinished && may_be_own);
         match is_leftover {
             true => Ok(self.netlink.apply(&[kernel::delete_link(found.index)])?),
             false => Err(Error::InterfaceExists {
@@ -354,7 +360,8 @@ impl<'a> Inside<'a> {
     /// Removes what an ADD has left that was killed before its link had its name.
     pub(crate) fn remove_unfinished(&mut self) -> Result<()> {
         let found = self.netlink.link(&self.identity.unfinished_link)?;
-        match found.filter(|link| self.identity.is_own(link)) {
+        // Its name says whose it is before its mark does.
+        match found.filter(|link| !self.identity.is_anothers(link)) {
             Some(link) => Ok(self.netlink.apply(&[kernel::delete_link(link.index)])?),
             None => Ok(()),
         }

@@ -5,7 +5,7 @@
 use std::marker::PhantomData;
 
 use cni::{Attachment, Call, Failure, Plugin, Request};
-use kernel::{Driver, Errno, Link, Lower, Mac, Neighbour, NewLink};
+use kernel::{Driver, Errno, Link, Mac, Neighbour, Netlink, NewLink};
 
 use crate::attachment::{Identity, requested_mac};
 use crate::container::{Announcement, Inside};
@@ -46,7 +46,7 @@ pub(crate) trait LinkInside: Sized {
         Ok(())
     }
 
-    /// Makes the link: down, under its final name, and with its mark.
+    /// Makes the link: down, and under its final name.
     fn create(&self, site: &mut Site<'_, '_>) -> Result<()>;
 
     /// Connects the container with the host, where that is asked for: adds the routes
@@ -104,49 +104,49 @@ pub(crate) struct Site<'s, 'a> {
 }
 
 impl Site<'_, '_> {
-    /// Makes a link of a driver, and writes on it whose it is; no process can be killed
-    /// in between.
+    /// Makes a link of a driver.
     pub(crate) fn make(
         &mut self,
         driver: Driver,
         mac: Option<Mac>,
         mtu: Option<u32>,
     ) -> Result<()> {
-        let home = self.inside.netns().home();
-        let netlink = self.inside.netlink();
         let outside = self.lower.filter(|_| self.lower_is_outside);
-        let netns = outside.map(|_| netlink.number_of(home)).transpose()?;
-        let lower = self.lower.map(|lower| Lower {
-            index: lower.index,
-            netns,
-        });
-        let alias = &self.identity.alias;
+        let container = outside.map(|_| self.inside.netns().descriptor());
+        let lower = self.lower.map(|lower| lower.index);
         let called = |name| {
-            let link = NewLink {
+            kernel::create_link(&NewLink {
                 name,
                 driver,
                 mac,
                 mtu,
                 lower,
-            };
-            [
-                kernel::create_link(&link),
-                kernel::set_alias_of(name, alias),
-            ]
+                container,
+            })
         };
-        match netlink.apply(&called(self.name)) {
-            Err(error) if outside.is_some() && error.errno() == Some(Errno::EEXIST) => {}
+        let alias = &self.identity.alias;
+        if outside.is_none() {
+            let mark = kernel::set_alias_of(self.name, alias);
+            return Ok(self.inside.netlink().apply(&[called(self.name), mark])?);
+        }
+        let mut host = Netlink::open()?;
+        match host.apply(&[called(self.name)]) {
+            Err(error) if error.errno() == Some(Errno::EEXIST) => {}
             made => return Ok(made?),
         }
-        // Before 6.15 Linux makes it next to the link below first, where the name may
-        // well be taken, and moves it then.
+        // The host may have an interface of that name.
         self.inside.remove_unfinished()?;
         let name = &self.identity.unfinished_link;
+        host.apply(&[called(name)])?;
         let netlink = self.inside.netlink();
-        netlink.apply(&called(name))?;
         let link = netlink.link(name)?;
-        let rename = link.map(|link| kernel::rename(link.index, self.name));
-        Ok(netlink.apply(rename.as_slice())?)
+        let finish = link.map(|link| {
+            [
+                kernel::rename(link.index, self.name),
+                kernel::set_alias(link.index, alias),
+            ]
+        });
+        Ok(netlink.apply(finish.as_ref().map_or(&[], |both| &both[..]))?)
     }
 }
 
@@ -211,7 +211,7 @@ fn add<K: LinkInside>(call: &Call<'_>) -> Result<Attachment> {
         None => None,
     };
     keys.examine(&mut inside)?;
-    inside.make_room(K::KIND)?;
+    inside.make_room_on(K::KIND, lower.as_ref())?;
 
     let mut undo = Undo::default();
     let early = match inherited {

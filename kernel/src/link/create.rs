@@ -98,8 +98,7 @@ fn end<T>(link: LinkMessageBuilder<T>, mac: Mac, mtu: Option<u32>) -> LinkMessag
     }
 }
 
-/// A link that stands alone or on another, to be made in the namespace of the
-/// connection.
+/// A link that stands alone or on another, which is in the namespace of the connection.
 #[derive(Clone, Debug)]
 pub struct NewLink<'a> {
     /// Its name.
@@ -111,8 +110,10 @@ pub struct NewLink<'a> {
     pub mac: Option<Mac>,
     /// Its MTU in bytes; none is that of the link below, or the driver's default.
     pub mtu: Option<u32>,
-    /// The link below.
-    pub lower: Option<Lower>,
+    /// The number of the link below.
+    pub lower: Option<u32>,
+    /// The namespace that it is for; none is that of the connection.
+    pub container: Option<RawFd>,
 }
 
 /// What a link is, and what only links of its kind have.
@@ -139,21 +140,11 @@ pub enum Driver {
     },
 }
 
-/// The link below, which may be in another namespace.
-#[derive(Clone, Copy, Debug)]
-pub struct Lower {
-    /// Its number there.
-    pub index: u32,
-    /// The other namespace's number ([`Netlink::number_of`](crate::Netlink)); none is
-    /// that of the connection.
-    pub netns: Option<i32>,
-}
-
 /// Makes a link, down.
 ///
-/// To be asked for in the namespace that the link is for: in that of the link below
-/// kernels before 6.15 want the name to be free there too, and `eth0` is nearly
-/// always taken on a host.
+/// One for another namespace is made there at once. (Asked for there, kernels before 6.15
+/// would make it beside the link below and move it, and wait twice for all readers.) But
+/// its name must be free in the namespace of the connection as well.
 pub fn create_link(link: &NewLink<'_>) -> Operation {
     let (kind, kind_name, data) = match link.driver {
         Driver::Dummy => (InfoKind::Dummy, "dummy", None),
@@ -184,9 +175,7 @@ pub fn create_link(link: &NewLink<'_>) -> Operation {
         attributes.push(LinkAttribute::Address(mac.0.to_vec()));
     }
     attributes.extend(link.mtu.map(LinkAttribute::Mtu));
-    if let Some(lower) = link.lower {
-        attributes.push(LinkAttribute::Link(lower.index));
-        attributes.extend(lower.netns.map(LinkAttribute::LinkNetNsId));
-    }
+    attributes.extend(link.lower.map(LinkAttribute::Link));
+    attributes.extend(link.container.map(LinkAttribute::NetNsFd));
     create(message, format!("create {kind_name} link {}", link.name))
 }

@@ -19,8 +19,7 @@ pub use change::{
     set_up_as,
 };
 pub use create::{
-    Driver, IpvlanMode, Lower, MacvlanMode, NewLink, VethPair, create_bridge, create_link,
-    create_veth,
+    Driver, IpvlanMode, MacvlanMode, NewLink, VethPair, create_bridge, create_link, create_veth,
 };
 pub use handover::{add_other_name, delete_other_name, hand_over};
 pub use port::{

@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use cni::{Attachment, Ip, Route};
 use ipnetwork::IpNetwork;
 use kernel::{
-    Address, Driver, Link, Lower, Mac, MacvlanMode, Neighbour, Netlink, NewLink, RouteEntry, sysctl,
+    Address, Driver, Link, Mac, MacvlanMode, Neighbour, Netlink, NewLink, RouteEntry, sysctl,
 };
 
 use crate::attachment::fnv1a;
@@ -200,10 +200,8 @@ fn ensure(host: &mut Netlink, network: &str, lower: &Link) -> Result<Link> {
         driver,
         mac: Some(mac_of(network, lower)),
         mtu: None,
-        lower: Some(Lower {
-            index: lower.index,
-            netns: None,
-        }),
+        lower: Some(lower.index),
+        container: None,
     };
     host.apply(&[
         kernel::create_link(&link),

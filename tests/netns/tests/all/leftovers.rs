@@ -95,6 +95,7 @@ const KINDS: &[Kind] = &[
     Kind::of("bridge", bridge_config),
     Kind::of("guarded-bridge", guarded_config),
     Kind::of("macvlan", macvlan_config),
+    Kind::of("macvlan-on-eth0", on_eth0_config),
     Kind::of("macvlan-with-host-access", accessible_config),
     Kind::of("ptp", ptp_config),
     Kind::of("wrapped-bridge", wrapped_config),
@@ -215,7 +216,12 @@ fn wrapped(inner: Value) -> Value {
 }
 
 fn macvlan_config() -> Value {
-    macvlan(Family::Dual, json!({"cniVersion": "1.1.0"}))
+    of("macvlan", json!({"master": "up0"}))
+}
+
+/// Where the host's interface has the name of the container's.
+fn on_eth0_config() -> Value {
+    of("macvlan", json!({"master": "eth0"}))
 }
 
 fn accessible_config() -> Value {
@@ -245,18 +251,21 @@ fn ipvlan_config() -> Value {
 }
 
 fn vlan_config() -> Value {
-    of("vlan", json!({"master": "eth0", "vlanId": 7}))
+    of("vlan", json!({"master": "up0", "vlanId": 7}))
 }
 
 fn dummy_config() -> Value {
     of("dummy", json!({}))
 }
 
-fn on_fabric() -> (Fabric, Host) {
+/// A host with an uplink, called as the network has it, and one more interface.
+fn on_fabric(config: &Value) -> (Fabric, Host) {
     let (fabric, host) = (Fabric::new(), Host::new("host"));
     fabric.router(&ROUTER);
-    fabric.join(&host, "eth0", &[]);
-    fabric.join(&host, "spare0", &[]);
+    let uplink = config["master"].as_str().unwrap_or("up0");
+    for interface in [uplink, "spare0"] {
+        fabric.join(&host, interface, &[]);
+    }
     (fabric, host)
 }
 
@@ -267,14 +276,17 @@ fn call<'h>(container: &Container<'h>, config: &Value) -> Call<'h> {
 fn look(host: &Host) -> Snapshot {
     let seen = Snapshot::of(host, &["/var/lib/cni"]);
     // What it hears of the segment.
-    seen.without(|key| key.starts_with("neighbour spare0 "))
+    seen.without(|key| {
+        let hears = ["up0", "spare0"].map(|interface| format!("neighbour {interface} "));
+        hears.iter().any(|hears| key.starts_with(hears))
+    })
 }
 
 /// Kills ADD at many moments of its life. What it left must not be in the way of the next one.
 fn add_after_kill(kind: Kind, del_first: bool) {
     let moments = kind.moments(24);
     let config = &kind.config();
-    let (_fabric, host) = on_fabric();
+    let (_fabric, host) = on_fabric(config);
     let container = host.container("c");
     let before = look(&host);
     let whole = call(&container, config).add();
@@ -305,7 +317,7 @@ fn add_after_kill(kind: Kind, del_first: bool) {
 fn del_after_kill(kind: Kind) {
     let moments = kind.moments(12);
     let config = &kind.config();
-    let (_fabric, host) = on_fabric();
+    let (_fabric, host) = on_fabric(config);
     let container = host.container("c");
     let before = look(&host);
     call(&container, config).add().success();
@@ -324,7 +336,7 @@ fn del_after_kill(kind: Kind) {
 }
 
 fn del_twice(config: &Value) {
-    let (_fabric, host) = on_fabric();
+    let (_fabric, host) = on_fabric(config);
     let container = host.container("c");
     let before = look(&host);
     let result = call(&container, config).add().success();
@@ -336,7 +348,7 @@ fn del_twice(config: &Value) {
 }
 
 fn del_without_previous(plugins: Plugins) {
-    let (_fabric, host) = on_fabric();
+    let (_fabric, host) = on_fabric(&Value::Null);
     let container = host.container("c");
     let before = look(&host);
     let config = bridge(Family::Dual, json!({"isDefaultGateway": true}));
@@ -349,7 +361,7 @@ fn del_without_previous(plugins: Plugins) {
 
 /// As a runtime detaches after a reboot, or one that has forgotten the namespace.
 fn del_without_netns(config: &Value) {
-    let (_fabric, host) = on_fabric();
+    let (_fabric, host) = on_fabric(config);
     let before = look(&host);
     for empty in [true, false] {
         let container = host.container("c");
@@ -371,7 +383,7 @@ fn del_without_netns(config: &Value) {
 }
 
 fn del_netns_gone(config: &Value) {
-    let (_fabric, host) = on_fabric();
+    let (_fabric, host) = on_fabric(config);
     let before = look(&host);
     let container = host.container("c");
     let add = call(&container, config);
@@ -390,7 +402,7 @@ fn del_netns_gone(config: &Value) {
 fn del_netns_reused(kind: Kind) {
     let config = &kind.config();
     for with_result in [true, false] {
-        let (_fabric, host) = on_fabric();
+        let (_fabric, host) = on_fabric(config);
         let dead = host.container("path");
         let add_dead = call(&dead, config).env("CNI_CONTAINERID", "dead");
         let result = add_dead.add().success();
@@ -427,7 +439,7 @@ fn del_netns_reused(kind: Kind) {
 
 /// The container took its interface away itself.
 fn del_after_the_interface(config: &Value) {
-    let (_fabric, host) = on_fabric();
+    let (_fabric, host) = on_fabric(config);
     let before = look(&host);
     let container = host.container("c");
     let add = call(&container, config);
@@ -442,7 +454,7 @@ fn del_after_the_interface(config: &Value) {
 /// The container gave its interface another hardware address: it is the attachment's still, and
 /// must not keep an IP address that the next container gets.
 fn del_after_another_mac(config: &Value) {
-    let (_fabric, host) = on_fabric();
+    let (_fabric, host) = on_fabric(config);
     let before = look(&host);
     let container = host.container("c");
     let add = call(&container, config);
@@ -457,7 +469,7 @@ fn del_after_another_mac(config: &Value) {
 
 /// An interface in the way makes ADD fail. The DEL that follows is not for it.
 fn del_of_anothers(config: &Value) {
-    let (_fabric, host) = on_fabric();
+    let (_fabric, host) = on_fabric(config);
     let container = host.container("c");
     container.ip("link add eth0 type bridge");
     call(&container, config).add().failure();
@@ -472,7 +484,7 @@ fn del_of_anothers(config: &Value) {
 }
 
 fn del_of_what_never_was(config: &Value) {
-    let (_fabric, host) = on_fabric();
+    let (_fabric, host) = on_fabric(config);
     let container = host.container("c");
     let before = look(&host);
     call(&container, config).del().success();
@@ -482,7 +494,7 @@ fn del_of_what_never_was(config: &Value) {
 /// An ADD that fails halfway takes back what it did: here the kernel refuses a route, after the link
 /// was made and the address was given.
 fn failed_add(config: &Value) {
-    let (_fabric, host) = on_fabric();
+    let (_fabric, host) = on_fabric(config);
     let container = host.container("c");
     let mut config = config.clone();
     // A route whose gateway is on no link cannot be set.
@@ -511,7 +523,7 @@ fn del_that_cannot_look() {
         ("exec setpriv --bounding-set=-sys_admin", "CAP_SYS_ADMIN"),
     ] {
         for config in [macvlan_config(), wrapped(macvlan_config())] {
-            let (_fabric, host) = on_fabric();
+            let (_fabric, host) = on_fabric(&config);
             let plugins = host.plugin_dir(Plugins::Slash24);
             let plugin = config["type"].as_str().expect("it has a type");
             let script = format!("#!/bin/sh\n{lacks} {}/{plugin}\n", plugins.display());
@@ -538,7 +550,7 @@ fn del_that_cannot_look() {
 /// What is written on links holds 254 bytes, and names may have more.
 fn long_names() {
     for length in [238, 239, 240, 241, 400] {
-        let (_fabric, host) = on_fabric();
+        let (_fabric, host) = on_fabric(&Value::Null);
         let before = look(&host);
         let container = host.container("c");
         let id = "c".repeat(length);
@@ -555,7 +567,7 @@ fn long_names() {
 
 /// The reference writes leases in two steps; a crash between them leaves a file with nothing in it.
 fn empty_lease_file() {
-    let (_fabric, host) = on_fabric();
+    let (_fabric, host) = on_fabric(&json!({"master": "eth0"}));
     host.write("/var/lib/cni/networks/n/10.1.2.2", "");
     let container = host.container("c");
     let config = macvlan(Family::V4, json!({}));
