@@ -34,8 +34,8 @@ const VOLATILE: [&str; 20] = [
     "valid_life_time",
 ];
 
-/// Flags of links that follow the carrier, which the kernel notices asynchronously.
-const CARRIER_FLAGS: [&str; 3] = ["LOWER_UP", "M-DOWN", "NO-CARRIER"];
+/// Flags of links and routes that follow the carrier, which the kernel notices asynchronously.
+const CARRIER_FLAGS: [&str; 4] = ["LOWER_UP", "M-DOWN", "NO-CARRIER", "linkdown"];
 
 /// Links, addresses, routes, routing rules, packet-filter rules and neighbours of a place, and the
 /// files below some directories, each under a telling key.
@@ -121,15 +121,14 @@ impl Snapshot {
                     self.insert(format!("address {name} {local}"), address);
                 }
             }
-            if let Some(Value::Array(flags)) = link.get_mut("flags") {
-                flags.retain(|flag| !CARRIER_FLAGS.contains(&flag.as_str().unwrap_or_default()));
-            }
+            forget_carrier(&mut link);
             self.insert(format!("link {name}"), link);
         }
     }
 
     fn routes(&mut self, place: &impl Namespace, family: &str) {
-        for route in list(place.ip_json(&format!("{family} route show table all"))) {
+        for mut route in list(place.ip_json(&format!("{family} route show table all"))) {
+            forget_carrier(&mut route);
             let to = text(&route["dst"]);
             if !to.starts_with("fe80:") && !to.starts_with("ff00:") {
                 let (table, device) = (text(&route["table"]), text(&route["dev"]));
@@ -221,6 +220,12 @@ fn changes(text: &mut String, key: &str, before: &Value, after: &Value) {
         }
         _ if before == after => {}
         _ => writeln!(text, "~ {key}: {before} is now {after}").expect("a string takes any text"),
+    }
+}
+
+fn forget_carrier(thing: &mut Value) {
+    if let Some(Value::Array(flags)) = thing.get_mut("flags") {
+        flags.retain(|flag| !CARRIER_FLAGS.contains(&flag.as_str().unwrap_or_default()));
     }
 }
 
