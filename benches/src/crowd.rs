@@ -30,8 +30,6 @@ pub(crate) const CROWDS: [(&str, Kind); 5] = [
 
 /// How many there are beside the measured one.
 const SIZES: [usize; 3] = [1, 100, 500];
-/// How many of them one namespace has: nothing on the host cares whose they are.
-const TOGETHER: usize = 50;
 /// The VLAN of the measured container; those beside have 1, 2, 3, …
 const VLAN: usize = 4000;
 
@@ -55,6 +53,15 @@ fn sizes(kind: Kind) -> &'static [usize] {
     }
 }
 
+/// How many of them one namespace has: nothing on the host cares whose they are. But
+/// the reference's `ptp` sets the same route to the gateway for each.
+fn together(kind: Kind) -> usize {
+    match kind {
+        Kind::Ptp => 1,
+        _ => 50,
+    }
+}
+
 /// The host of one contender with a number of attachments.
 struct Site {
     kind: Kind,
@@ -75,7 +82,8 @@ impl Site {
         beside: usize,
         serial: &mut Serial,
     ) -> Result<Self> {
-        let residents = (0..beside.div_ceil(TOGETHER)).map(|_| serial.resident());
+        let together = together(kind);
+        let residents = (0..beside.div_ceil(together)).map(|_| serial.resident());
         let residents = residents.collect::<Result<Vec<_>>>()?;
         let name = format!("crowd-{}-{}-{beside}", kind.plugin(), contender.name());
         let mut site = Site {
@@ -88,8 +96,8 @@ impl Site {
             _residents: Vec::new(),
         };
         for number in 0..beside {
-            let resident = &residents[number / TOGETHER];
-            let interface = format!("port{}", number % TOGETHER);
+            let resident = &residents[number / together];
+            let interface = format!("port{}", number % together);
             site.call("ADD", resident, &interface, number + 1)?;
         }
         site._residents = residents;
