@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cni::Failure;
-use cni::runtime::{Cached, Network, Parameters, Runtime};
+use cni::runtime::{Cached, ContainerLock, Network, Parameters, Runtime};
 use serde_json::Value;
 
 use crate::{Error, Planned};
@@ -120,8 +120,7 @@ pub fn detach<E: From<Error>>(
     container: &Container,
     planned: impl FnOnce() -> Result<Vec<Planned>, E>,
 ) -> Result<Vec<Attached>, E> {
-    let alone = runtime.cache.lock_container(&container.id);
-    let _alone = alone.map_err(Error::from)?;
+    let _alone = lock_if_possible(runtime, container)?;
     let mut known = known(runtime, container)?;
     if known.is_empty() {
         known.extend(planned()?.into_iter().map(Known::from));
@@ -143,6 +142,18 @@ pub fn detach<E: From<Error>>(
     }
     detached.reverse();
     failed.map_or(Ok(detached), |error| Err(error.into()))
+}
+
+/// Detaching and checking must not fail for want of a lock: the disk may be full, or
+/// read-only.
+fn lock_if_possible(
+    runtime: &Runtime,
+    container: &Container,
+) -> Result<Option<ContainerLock>, Error> {
+    match runtime.cache.lock_container(&container.id) {
+        Err(cni::Error::Cache { .. }) => Ok(None),
+        alone => Ok(alone.map(Some)?),
+    }
 }
 
 /// What the cache does not say any more of attachments the task may.
@@ -168,7 +179,7 @@ pub fn check(
     container: &Container,
     planned: &[Planned],
 ) -> Result<Vec<Attached>, Error> {
-    let _alone = runtime.cache.lock_container(&container.id)?;
+    let _alone = lock_if_possible(runtime, container)?;
     let known = known(runtime, container)?;
     for one in planned {
         if !known.iter().any(|k| one.is(&k.name, &k.parameters.ifname)) {

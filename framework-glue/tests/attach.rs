@@ -320,3 +320,15 @@ fn a_torn_note_does_not_hinder_attaching() {
     host.attach(&["a", "b"]).unwrap();
     assert_eq!(host.detach().unwrap().len(), 2);
 }
+
+/// As where a file system has become read-only.
+#[test]
+fn what_is_attached_is_checked_and_detached_without_a_lock() {
+    let host = Host::new("unlocked");
+    host.attach(&["a"]).unwrap();
+    fs::create_dir(host.dir.path().join("cache/results/.lock-unlocked")).unwrap();
+    host.attach(&["a"]).unwrap_err();
+    check(&host.runtime, &host.container, &[]).unwrap();
+    assert_eq!(host.detach().unwrap().len(), 1);
+    assert_eq!(host.calls(), ["ADD a eth0", "CHECK a eth0", "DEL a eth0"]);
+}
