@@ -175,9 +175,7 @@ fn default_gateway(layer3: &Attachment, route: &Route) -> Option<IpAddr> {
 
 /// The metric of a route. A default route's follows from the network's priority and
 /// the interface's place, unless the lease names one and nobody wished for another.
-/// Any other route's that names none is the number in the interface's name: of
-/// several networks with the same route the first interface's serves, in whatever
-/// order they were attached, and the others stand by.
+/// Any other route's that names none is a function of the interface's name.
 fn metric(route: &Route, wishes: &Wishes, ifname: &str) -> Option<u32> {
     let ipv4 = route.dst.is_ipv4();
     if is_default(route) {
@@ -191,12 +189,10 @@ fn metric(route: &Route, wishes: &Wishes, ifname: &str) -> Option<u32> {
             None => route.priority.or_else(by_order),
         };
     }
-    let digits = ifname.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-    let number: u32 = ifname[digits..].parse().unwrap_or(0);
-    let by_order = match (number, ipv4) {
+    let by_order = match (order::metric_of_others(ifname), ipv4) {
         (0, _) => None,
-        (number, true) => Some(number),
-        (number, false) => Some(DEFAULT_IPV6_METRIC.saturating_add(number)),
+        (metric, true) => Some(metric),
+        (metric, false) => Some(DEFAULT_IPV6_METRIC.saturating_add(metric)),
     };
     route.priority.or(by_order)
 }
@@ -248,9 +244,10 @@ mod tests {
         assert_eq!(metric(&v4, &none, "eth0"), None);
         assert_eq!(metric(&v6, &none, "eth0"), None);
         assert_eq!(metric(&v4, &none, "eth1"), Some(1));
-        assert_eq!(metric(&v6, &none, "net12"), Some(1036));
-        assert_eq!(metric(&v4, &none, "front"), None);
-        assert_eq!(metric(&v4, &none, "e99999999999"), None);
+        assert_eq!(metric(&v6, &none, "eth12"), Some(1036));
+        assert_eq!(metric(&v4, &none, "net1"), Some(200_003));
+        assert_eq!(metric(&v6, &none, "net1"), Some(201_027));
+        assert_ne!(metric(&v4, &none, "front"), metric(&v4, &none, "back"));
         assert_eq!(
             metric(&route("10.0.0.0/8", Some(7)), &none, "eth3"),
             Some(7)

@@ -48,6 +48,18 @@ pub(crate) fn within_priority(ifname: &str) -> u32 {
     number * NUMBER_STEP + 2 * name + 1
 }
 
+/// The metric of a route to somewhere that names none: of several networks with the same
+/// route the first interface's serves, in whatever order they were attached, and the
+/// others stand by. For `eth1` it is 1, and for `eth0` none but the kernel's own;
+/// interfaces with other names come after those.
+pub(crate) fn metric_of_others(ifname: &str) -> u32 {
+    let number = ifname.strip_prefix(USUAL_NAMES[0]).map(str::parse);
+    match number {
+        Some(Ok(number)) if number < NUMBER_STEP => number,
+        _ => NUMBER_STEP + within_priority(ifname),
+    }
+}
+
 /// The metric at which another plugin's default route without one is set aside: that
 /// of a network which asks for no priority, but not the very same, so that it is
 /// never confused with what the network's own attachment sets.
@@ -105,6 +117,29 @@ mod tests {
         assert!(metrics.is_sorted_by(|a, b| a < b), "{metrics:?}");
         assert_ne!(metric(5, "eth100"), metric(5, "eth101"));
         assert_ne!(metric(5, "front"), metric(5, "back"));
+    }
+
+    #[test]
+    fn other_routes_keep_apart_too() {
+        let names = [
+            "eth0",
+            "eth1",
+            "eth99999",
+            "net0",
+            "front",
+            "back",
+            "net1",
+            "eth100000",
+        ];
+        let metrics: Vec<_> = names.iter().map(|name| metric_of_others(name)).collect();
+        assert_eq!(metrics[..3], [0, 1, 99_999]);
+        let distinct: std::collections::BTreeSet<_> = metrics.iter().collect();
+        assert_eq!(distinct.len(), names.len(), "{metrics:?}");
+        assert!(
+            metrics[3..]
+                .iter()
+                .all(|metric| *metric > 99_999 && *metric < PRIORITY_STEP * 2)
+        );
     }
 
     proptest! {

@@ -35,6 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ours("concurrency/add-and-del-side-by-side", add_and_del),
         ours("concurrency/five-hundred-on-one-bridge", five_hundred),
         ours("concurrency/one-attachment-by-many", one_by_many),
+        ours("concurrency/one-route-of-many-networks", one_route),
     ]
     .into_iter()
     .flatten()
@@ -42,6 +43,48 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 type Config = fn(Family, Value) -> Value;
+
+/// Networks that lead to the same place, on interfaces with any names: all are attached, and in
+/// whatever order, the same one serves.
+fn one_route() {
+    const NAMES: [&str; 5] = ["net1", "front", "eth1", "back", "eth0"];
+    const DESTINATIONS: [&str; 2] = ["10.0.0.0/8", "fd00::/8"];
+    let host = Host::new("host");
+    for rotation in 0..NAMES.len() {
+        let container = host.container("c");
+        let attach = |interface: &str| {
+            let number = NAMES.iter().position(|name| *name == interface);
+            let number = number.expect("it is one of them");
+            let name = format!("n{number}");
+            let mut ipam = host_local(&[
+                &format!("10.7.{number}.0/24"),
+                &format!("fd00:7:{number}::/64"),
+            ]);
+            ipam["routes"] = DESTINATIONS.map(|to| json!({"dst": to})).as_slice().into();
+            let config = bridge(
+                Family::V4,
+                json!({"name": name, "bridge": name, "ipam": ipam}),
+            );
+            Call::new(&host, Plugins::Slash24, &config).attach(&container, interface)
+        };
+        let mut names = NAMES;
+        names.rotate_left(rotation);
+        for name in names {
+            attach(name).add().success();
+        }
+        for (family, to) in [("-4", DESTINATIONS[0]), ("-6", DESTINATIONS[1])] {
+            let mut routes = container.routes(family);
+            routes.retain(|route| route["dst"] == to);
+            assert_eq!(routes.len(), NAMES.len(), "{routes:?}");
+            routes.sort_by_key(|route| route["metric"].as_u64());
+            let order: Vec<_> = routes.iter().map(|route| &route["dev"]).collect();
+            assert_eq!(order[..3], ["eth0", "eth1", "front"], "from {}", names[0]);
+        }
+        for name in names {
+            attach(name).del().success();
+        }
+    }
+}
 
 /// A runtime that was started anew may attach while the plugin that it started before is still at
 /// work: none may take away what another has said it made.
