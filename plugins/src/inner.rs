@@ -8,9 +8,11 @@ use serde_json::Value;
 use crate::{Error, Result};
 
 const KEY: &str = "delegate";
-/// What the runtime says to the outer configuration and means for the whole network.
-const PASSED_ON: [&str; 5] = [
+/// What is said in the outer configuration, mostly by the runtime, and means the whole
+/// network.
+const PASSED_ON: [&str; 6] = [
     "args",
+    "dns",
     "runtimeConfig",
     "prevResult",
     "cni.dev/valid-attachments",
@@ -150,6 +152,7 @@ mod tests {
     fn the_inner_configuration_is_of_the_same_network() {
         let outer = outer(json!({
             "args": {"cni": {"ips": ["10.0.0.2"]}},
+            "dns": {"nameservers": ["10.0.0.1"]},
             "delegate": {"type": "bridge", "Name": "other", "cniversion": "1.0.0", "mtu": 1400},
         }));
         let inner = request(&outer, outer.config.get("delegate").unwrap()).unwrap();
@@ -160,6 +163,7 @@ mod tests {
         assert_eq!(name(&inner), "bridge");
         assert_eq!(inner.config.get("args"), outer.config.get("args"));
         assert_eq!(inner.config.get("mtu"), Some(&json!(1400)));
+        assert_eq!(inner.config.dns.nameservers, ["10.0.0.1"]);
     }
 
     #[test]
