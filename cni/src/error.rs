@@ -76,6 +76,11 @@ pub enum Error {
         /// Where it was looked for.
         path: Vec<PathBuf>,
     },
+    /// A plugin that manages no addresses, where one is wanted that does.
+    #[error(
+        "\"ipam.type\": \"{0}\" is not valid: that plugin makes interfaces and manages no addresses, as host-local and static do"
+    )]
+    NoIpam(&'static str),
     /// A plugin could not be executed.
     #[error("cannot execute {}: {error}", .file.display())]
     Exec {
@@ -222,6 +227,7 @@ impl Error {
             Error::BadValue { .. }
             | Error::MissingKey(_)
             | Error::PluginNotFound { .. }
+            | Error::NoIpam(_)
             | Error::NoPlugins(_)
             | Error::NoSuchNetwork { .. }
             | Error::BrokenNetwork { .. } => code::INVALID_CONFIG,

@@ -1,12 +1,18 @@
 //! What a plugin is.
 
-use crate::{Attachment, Failure, Request, delegate};
+use crate::{Attachment, Error, Failure, Request, delegate};
 
 /// A CNI plugin. The [`skeleton`](crate::skeleton) calls it with requests that
 /// keep to the specification.
 pub trait Plugin: Sync {
     /// Its `type`, and the name of its executable.
     fn name(&self) -> &'static str;
+
+    /// Whether it manages addresses, for other plugins. One that does not is never called
+    /// as one that does: it might call itself, for ever.
+    fn is_ipam(&self) -> bool {
+        false
+    }
 
     /// Attaches a container: all or nothing, and again over its own leftovers.
     ///
@@ -61,7 +67,7 @@ impl Call<'_> {
     /// # Errors
     /// The IPAM plugin's own failure, or that it could not be called.
     pub fn ipam_add(&self) -> Result<Attachment, Failure> {
-        match self.request.config.ipam_type() {
+        match self.ipam_type()? {
             Some(name) => delegate::add(self, name),
             None => Ok(Attachment::default()),
         }
@@ -73,7 +79,7 @@ impl Call<'_> {
     /// # Errors
     /// The IPAM plugin's own failure, or that there is no such plugin.
     pub fn ipam_add_if_own(&self) -> Result<Option<Attachment>, Failure> {
-        match self.request.config.ipam_type() {
+        match self.ipam_type()? {
             Some(name) => delegate::add_if_own(self, name),
             None => Ok(None),
         }
@@ -85,7 +91,7 @@ impl Call<'_> {
     /// # Errors
     /// The IPAM plugin's own failure, or that it could not be called.
     pub fn ipam_forward(&self) -> Result<(), Failure> {
-        match self.request.config.ipam_type() {
+        match self.ipam_type()? {
             Some(name) => delegate::forward(self, name),
             None => Ok(()),
         }
@@ -97,9 +103,19 @@ impl Call<'_> {
     /// # Errors
     /// The IPAM plugin's own failure, or that it could not be called.
     pub fn ipam_undo(&self) -> Result<(), Failure> {
-        match self.request.config.ipam_type() {
+        match self.ipam_type()? {
             Some(name) => delegate::undo(self, name),
             None => Ok(()),
+        }
+    }
+
+    fn ipam_type(&self) -> Result<Option<&str>, Error> {
+        let name = self.request.config.ipam_type();
+        let mut own = self.plugins.iter();
+        let found = name.and_then(|name| own.find(|plugin| plugin.name() == name));
+        match found.filter(|plugin| !plugin.is_ipam()) {
+            Some(plugin) => Err(Error::NoIpam(plugin.name())),
+            None => Ok(name),
         }
     }
 }

@@ -28,6 +28,10 @@ impl Plugin for HostLocal {
         "host-local"
     }
 
+    fn is_ipam(&self) -> bool {
+        true
+    }
+
     fn add(&self, call: &Call<'_>) -> Result<Attachment, Failure> {
         Ok(add(call.request)?)
     }

@@ -51,6 +51,10 @@ impl Plugin for Static {
         "static"
     }
 
+    fn is_ipam(&self) -> bool {
+        true
+    }
+
     fn add(&self, call: &Call<'_>) -> Result<Attachment, Failure> {
         Ok(attachment(call.request)?)
     }

@@ -166,6 +166,18 @@ const CASES: &[Case] = &[
         &["no-such-ipam", "/run/plugins"],
         |w| w.ipam(json!({"type": "no-such-ipam"})),
     ),
+    case(
+        "ipam/type-of-no-ipam",
+        7,
+        &["\"ipam.type\"", "bridge", "host-local"],
+        |w| w.ipam(json!({"type": "bridge"})),
+    ),
+    case(
+        "ipam/type-of-another-interface",
+        7,
+        &["\"ipam.type\"", "ptp"],
+        |w| w.macvlan(json!({"ipam": {"type": "ptp"}})),
+    ),
     case("ipam/type-with-a-slash", 7, &["../host-local"], |w| {
         w.ipam(json!({"type": "../host-local"}))
     }),
