@@ -345,6 +345,10 @@ impl<'a> Inside<'a> {
         let Some(link) = self.netlink.link(&self.request.ifname)? else {
             return self.remove_unfinished();
         };
+        // What no driver made, the loopback or hardware, no ADD did.
+        if link.kind.is_empty() {
+            return Ok(());
+        }
         if !self.identity.is_own(&link)
             && (link.kind != kind
                 || has_another_mac(self.request, &link)

@@ -227,6 +227,11 @@ impl Netlink {
     /// # Errors
     /// [`Error::Refused`], [`Error::Garbled`].
     pub fn link(&mut self, name: &str) -> Result<Option<Link>> {
+        /// `IFNAMSIZ - 1` (linux/if.h): the kernel would call the question invalid.
+        const LONGEST: usize = 15;
+        if !(1..=LONGEST).contains(&name.len()) {
+            return Ok(None);
+        }
         self.find_link(0, Some(name), &format!("look up link {name}"))
     }
 
