@@ -62,6 +62,14 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
 
+/// Why a list ended before it was complete, if it did: it must not be taken for a short
+/// one. What is gone has nothing to list.
+pub(crate) fn failed(done: &Message<'_>) -> Option<Errno> {
+    let number = u32_at(done.payload, 0)? as i32;
+    let errno = (number < 0).then(|| Errno::from_raw(-number));
+    errno.filter(|errno| ![Errno::ENODEV, Errno::ENOENT].contains(errno))
+}
+
 /// Reads the payload of an error message: `None` is an acknowledgement, else the
 /// error's number and the kernel's explanation (`NLMSGERR_ATTR_MSG`).
 pub(crate) fn refusal(message: &Message<'_>) -> Option<(Errno, String)> {
@@ -91,6 +99,22 @@ pub(crate) fn refusal(message: &Message<'_>) -> Option<(Errno, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_that_fail_are_not_short_ones() {
+        let done = |number: i32| {
+            let payload = number.to_ne_bytes();
+            failed(&Message {
+                kind: DONE,
+                flags: 0,
+                sequence: 1,
+                payload: &payload,
+            })
+        };
+        assert_eq!(done(0), None);
+        assert_eq!(done(-(Errno::ENODEV as i32)), None);
+        assert_eq!(done(-(Errno::EINVAL as i32)), Some(Errno::EINVAL));
+    }
 
     #[test]
     fn cut_off_messages_and_attributes_end_the_list() {

@@ -197,7 +197,14 @@ impl Netlink {
             }
             interrupted |= message.flags & DUMP_INTERRUPTED != 0;
             match message.kind {
-                DONE => Ok(false),
+                DONE => match decode::failed(message) {
+                    Some(errno) => Err(Error::Refused {
+                        doing: doing.to_owned(),
+                        errno,
+                        reason: String::new(),
+                    }),
+                    None => Ok(false),
+                },
                 ERROR => match decode::refusal(message) {
                     Some((errno, reason)) => Err(Error::Refused {
                         doing: doing.to_owned(),
