@@ -1,6 +1,9 @@
 //! What an attachment costs on a host that is full: ADD and DEL of a container when
 //! there are 1, 100 or 500 of its kind already, made by the same contender.
 //!
+//! A bridge looks at all of its ports when it is given one more, and when one opens. How
+//! much of what grows is that, the floor tells, which asks for it and nothing else.
+//!
 //! A bridge, and a link below many, floods what each sends to everybody to all of them,
 //! and whoever lists links lists them all: both show in the slowest calls first.
 
@@ -28,10 +31,16 @@ pub(crate) const CROWDS: [(&str, Kind); 5] = [
     ("crowd-vlan", Kind::Vlan),
 ];
 
+/// Who takes part.
+pub(crate) const CONTENDERS: [Contender; 3] =
+    [Contender::Floor, Contender::Ours, Contender::Reference];
+
 /// How many there are beside the measured one.
 const SIZES: [usize; 3] = [1, 100, 500];
-/// The VLAN of the measured container; those beside have 1, 2, 3, …
-const VLAN: usize = 4000;
+/// The numbers of those beside begin with this, and the measured one has this: for
+/// VLANs, and where the floor must not give the same twice.
+const FIRST: usize = 1;
+const MEASURED: usize = 4000;
 
 /// How much slower an ADD may be with the most beside it than with one.
 const FLAT: f64 = 1.2;
@@ -63,20 +72,20 @@ fn together(kind: Kind) -> usize {
 }
 
 /// The host of one contender with a number of attachments.
-struct Site {
+struct Site<'a> {
     kind: Kind,
     contender: Contender,
     beside: usize,
     host: Host,
-    plugins: PathBuf,
+    programs: &'a Programs,
     leases: PathBuf,
     /// Who has them.
     _residents: Vec<Container>,
 }
 
-impl Site {
+impl<'a> Site<'a> {
     fn new(
-        programs: &Programs,
+        programs: &'a Programs,
         kind: Kind,
         contender: Contender,
         beside: usize,
@@ -91,14 +100,14 @@ impl Site {
             contender,
             beside,
             host: Host::new()?,
-            plugins: programs.plugins(contender).to_owned(),
+            programs,
             leases: host::directory(&name)?,
             _residents: Vec::new(),
         };
         for number in 0..beside {
             let resident = &residents[number / together];
             let interface = format!("port{}", number % together);
-            site.call("ADD", resident, &interface, number + 1)?;
+            site.call("ADD", resident, &interface, FIRST + number)?;
         }
         site._residents = residents;
         Ok(site)
@@ -109,8 +118,53 @@ impl Site {
         verb: &str,
         container: &Container,
         interface: &str,
-        vlan: usize,
+        number: usize,
     ) -> Result<process::Outcome> {
+        let call = match self.contender {
+            Contender::Floor => self.floor(verb, container, interface, number),
+            _ => self.plugin(verb, container, interface, number),
+        };
+        self.host.enter()?;
+        process::run(&[call])
+    }
+
+    /// Lets frames pass and tells nobody: the others have a child do that.
+    fn floor(
+        &self,
+        verb: &str,
+        container: &Container,
+        interface: &str,
+        number: usize,
+    ) -> Invocation {
+        let call = Invocation::new(&self.programs.floor);
+        if verb == "DEL" {
+            return call
+                .argument("del")
+                .argument(&container.path)
+                .argument(interface);
+        }
+        let [high, low] = [number / 256 + 1, number % 256];
+        let call = call
+            .argument("add-open")
+            .argument(&container.path)
+            .argument("kind=bridge")
+            .argument(format!("name={interface}"))
+            .argument(format!("link={BRIDGE}"))
+            .argument(format!("host=floor{number}"))
+            .argument(format!("address=10.24.{high}.{low}/16"));
+        match number {
+            FIRST => call.argument("router=10.24.0.1/16"),
+            _ => call,
+        }
+    }
+
+    fn plugin(
+        &self,
+        verb: &str,
+        container: &Container,
+        interface: &str,
+        number: usize,
+    ) -> Invocation {
         let mut config = json!({
             "cniVersion": "1.0.0", "name": "bench", "type": self.kind.plugin(),
             "ipam": {"type": "host-local", "subnet": "10.24.0.0/16", "dataDir": self.leases},
@@ -123,19 +177,18 @@ impl Site {
             Kind::Macvlan | Kind::Ipvlan => config["master"] = UPLINK.into(),
             Kind::Vlan => {
                 config["master"] = UPLINK.into();
-                config["vlanId"] = vlan.into();
+                config["vlanId"] = number.into();
             }
             Kind::Ptp => {}
         }
-        let call = Invocation::new(&self.plugins.join(self.kind.plugin()))
+        let plugins = self.programs.plugins(self.contender);
+        Invocation::new(&plugins.join(self.kind.plugin()))
             .variable("CNI_COMMAND", verb)
             .variable("CNI_CONTAINERID", &container.id)
             .variable("CNI_IFNAME", interface)
             .variable("CNI_NETNS", &container.path)
-            .variable("CNI_PATH", &self.plugins)
-            .stdin(config.to_string());
-        self.host.enter()?;
-        process::run(&[call])
+            .variable("CNI_PATH", plugins)
+            .stdin(config.to_string())
     }
 }
 
@@ -149,7 +202,8 @@ pub(crate) fn measure(
     serial: &mut Serial,
 ) -> Result<Costs> {
     let mut sites = Vec::new();
-    for contender in contenders {
+    let can = |who: &&Contender| **who != Contender::Floor || kind == Kind::Bridge;
+    for contender in contenders.iter().filter(can) {
         for beside in sizes(kind) {
             sites.push(Site::new(programs, kind, *contender, *beside, serial)?);
         }
@@ -161,7 +215,7 @@ pub(crate) fn measure(
         for site in &sites {
             let container = serial.container()?;
             for verb in VERBS {
-                let elapsed = site.call(verb, &container, "eth0", VLAN)?.elapsed;
+                let elapsed = site.call(verb, &container, "eth0", MEASURED)?.elapsed;
                 process::await_orphans()?;
                 if round >= WARMING {
                     let key = (kind, site.contender, site.beside, verb);
@@ -202,7 +256,7 @@ pub(crate) fn print(costs: &Costs) {
 }
 
 fn print_kind(costs: &Costs, kind: Kind) {
-    let contenders: Vec<Contender> = [Contender::Ours, Contender::Reference]
+    let contenders: Vec<Contender> = CONTENDERS
         .into_iter()
         .filter(|who| {
             costs
@@ -217,7 +271,7 @@ fn print_kind(costs: &Costs, kind: Kind) {
     for who in &contenders {
         print!("{:>18}", who.name());
     }
-    println!("{:>11}", "ref/ours");
+    println!("{:>11}{:>11}", "ours/floor", "ref/ours");
     for verb in VERBS {
         for beside in sizes(kind) {
             print!("{:18}", format!("{verb} beside {beside}"));
@@ -225,8 +279,10 @@ fn print_kind(costs: &Costs, kind: Kind) {
                 print!("{:>18}", time(costs.get(&(kind, *who, *beside, verb))));
             }
             let of = |who| median(costs, kind, who, *beside, verb);
-            let both = of(Contender::Reference).zip(of(Contender::Ours));
-            println!("{:>11}", ratio(both.map(|(theirs, ours)| theirs / ours)));
+            let times = |one, other| of(one).zip(of(other)).map(|(one, other)| one / other);
+            let of_floor = ratio(times(Contender::Ours, Contender::Floor));
+            let of_ours = ratio(times(Contender::Reference, Contender::Ours));
+            println!("{of_floor:>11}{of_ours:>11}");
         }
     }
     if let Some(growth) = growth(costs, kind, Contender::Ours, "ADD") {
@@ -234,6 +290,9 @@ fn print_kind(costs: &Costs, kind: Kind) {
         println!(
             "  ADD: ours is {growth:.2}x with the most beside it (at most {FLAT}x: {verdict})"
         );
+    }
+    if let Some(growth) = growth(costs, kind, Contender::Floor, "ADD") {
+        println!("  ADD: the floor, which is the kernel's own work, is {growth:.2}x");
     }
 }
 

@@ -105,9 +105,9 @@ fn run(options: &Options) -> Result<()> {
             continue;
         }
         eprintln!("measuring {name}");
-        let pair = options.among(&[Contender::Ours, Contender::Reference]);
+        let who = options.among(&crowd::CONTENDERS);
         let rounds = options.rounds;
-        let costs = crowd::measure(&programs, kind, &pair, rounds, &mut chance, &mut serial)?;
+        let costs = crowd::measure(&programs, kind, &who, rounds, &mut chance, &mut serial)?;
         results.crowd.extend(costs);
     }
     if options.wants(OVERLAY) && !options.without.contains(&Contender::Ours) {

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! bench-floor add NETNS ATTACHMENT…   tells the neighbours when it is done
+//! bench-floor add-open NETNS ATTACHMENT…     tells nobody, but frames can pass
 //! bench-floor add-silent NETNS ATTACHMENT…   where an ATTACHMENT is the words
 //!     kind=bridge|macvlan name=IFNAME link=BRIDGE-OR-MASTER [host=IFNAME]
 //!     address=ADDRESS/LENGTH… [gateway=ADDRESS…] [router=ADDRESS/LENGTH…]
@@ -95,10 +96,12 @@ fn main() -> ExitCode {
     }
 }
 
+const ADD: [&str; 3] = ["add", "add-open", "add-silent"];
+
 fn run(words: &[String]) -> Outcome<()> {
     match words {
-        [verb, namespace, rest @ ..] if verb == "add" || verb == "add-silent" => {
-            add(&File::open(namespace)?, rest, verb == "add")
+        [verb, namespace, rest @ ..] if ADD.contains(&verb.as_str()) => {
+            add(&File::open(namespace)?, rest, verb)
         }
         [verb, namespace, links @ ..] if verb == "del" => {
             setns(File::open(namespace)?, CloneFlags::CLONE_NEWNET)?;
@@ -110,7 +113,8 @@ fn run(words: &[String]) -> Outcome<()> {
         }
         [verb, link] if verb == "drop" => delete_waiting(link),
         _ => Err(
-            "usage: bench-floor add|add-silent|del|del-waiting NETNS WORD… | drop IFNAME".into(),
+            "usage: bench-floor add|add-open|add-silent|del|del-waiting NETNS WORD… | drop IFNAME"
+                .into(),
         ),
     }
 }
@@ -166,7 +170,8 @@ fn prefix(text: &str) -> Outcome<(IpAddr, u8)> {
     Ok((address.parse()?, length.parse()?))
 }
 
-fn add(namespace: &File, words: &[String], announced: bool) -> Outcome<()> {
+fn add(namespace: &File, words: &[String], verb: &str) -> Outcome<()> {
+    let (announced, opened) = (verb == "add", verb != "add-silent");
     let attachments = parse(words)?;
     let host = netlink(0)?;
     for attachment in &attachments {
@@ -202,32 +207,33 @@ fn add(namespace: &File, words: &[String], announced: bool) -> Outcome<()> {
             fs::write(format!("/proc/sys/net/ipv6/conf/{name}/ndisc_notify"), "1")?;
         }
         batch.commit(&container)?;
+        if opened && attachment.kind == "bridge" {
+            open_port(&host, attachment)?;
+        }
         if announced {
-            announce(&host, &container, attachment, index)?;
+            announce(&container, attachment, index)?;
         }
     }
     Ok(())
 }
 
+/// A bridge lets frames pass when it knows that the cable has a signal, and it finds
+/// that out when it is asked.
+fn open_port(host: &OwnedFd, attachment: &Attachment<'_>) -> Outcome<()> {
+    let mut question = Batch::default();
+    question.message(RTM_GETLINK, 0, &ifinfo(0, 0), |link| {
+        link.number(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+        link.text(IFLA_IFNAME, attachment.host);
+    });
+    send(host.as_raw_fd(), &question.bytes, MsgFlags::empty())?;
+    recv(host.as_raw_fd(), &mut [0; 4096], MsgFlags::empty())?;
+    Ok(())
+}
+
 /// Tells the neighbours where the addresses are now: whoever remembers another
 /// hardware address for them would send into the void for minutes. The kernel does
-/// so when a link is given a hardware address. A bridge lets it pass when it knows
-/// that the cable has a signal, and it finds that out when it is asked.
-fn announce(
-    host: &OwnedFd,
-    container: &OwnedFd,
-    attachment: &Attachment<'_>,
-    index: u32,
-) -> Outcome<()> {
-    if attachment.kind == "bridge" {
-        let mut question = Batch::default();
-        question.message(RTM_GETLINK, 0, &ifinfo(0, 0), |link| {
-            link.number(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-            link.text(IFLA_IFNAME, attachment.host);
-        });
-        send(host.as_raw_fd(), &question.bytes, MsgFlags::empty())?;
-        recv(host.as_raw_fd(), &mut [0; 4096], MsgFlags::empty())?;
-    }
+/// so when a link is given a hardware address.
+fn announce(container: &OwnedFd, attachment: &Attachment<'_>, index: u32) -> Outcome<()> {
     let mut batch = Batch::default();
     batch.message(RTM_SETLINK, 0, &ifinfo(index, 0), |link| {
         link.attribute(IFLA_ADDRESS, &attachment.mac(0));
