@@ -3,7 +3,7 @@
 //! or not the container's namespace is still there.
 
 use cni::Request;
-use kernel::{Link, Netlink, Netns, OtherEnd, PortFlags, VethPair, WITHOUT_IPV6, nft};
+use kernel::{Link, Netlink, Netns, OtherEnd, PortFlags, VethPair, nft};
 
 use crate::attachment::Identity;
 use crate::container::Inside;
@@ -48,19 +48,20 @@ fn other_end(host_end: &Link, pair: &VethPair<'_>) -> Option<Link> {
     })
 }
 
-/// Sets the host's end up, which is a bridge's port.
+/// Sets the host's end up, which is a bridge's port. All else is said before: a change of
+/// a link that is up and has no signal has the kernel go through all IPv6 routes, and
+/// each port has some.
 pub(crate) fn plug_in(host: &mut Netlink, identity: &Identity, flags: PortFlags) -> Result<()> {
-    let (name, alias) = (&identity.host_link, &identity.alias);
-    match host.apply(&[kernel::set_up_port(name, alias, true)]) {
-        Err(error) if error.errno().is_some_and(|e| WITHOUT_IPV6.contains(&e)) => {
-            host.apply(&[kernel::set_up_port(name, alias, false)])?;
-        }
-        set_up => set_up?,
+    let name = &identity.host_link;
+    let mut operations = vec![
+        kernel::generate_no_addresses(name),
+        kernel::set_alias_of(name, &identity.alias),
+    ];
+    if flags != PortFlags::default() {
+        operations.push(kernel::set_port_flags(name, flags));
     }
-    match flags == PortFlags::default() {
-        true => Ok(()),
-        false => Ok(host.apply(&[kernel::set_port_flags(name, flags)])?),
-    }
+    operations.push(kernel::set_up_port(name));
+    Ok(host.apply(&operations)?)
 }
 
 fn remove_leftover(host: &mut Netlink, identity: &Identity) -> Result<()> {

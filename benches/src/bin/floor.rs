@@ -406,7 +406,7 @@ impl Batch {
 
     /// The pair with the container's end in its place and the host's end on the
     /// bridge. That needs no IPv6 address of its own, which has to be said while it
-    /// has no signal; and a bridge that takes it for one with a signal before it has
+    /// is down; and a bridge that takes it for one with a signal before it has
     /// one looks at all of its ports once more each time that it changes its mind.
     fn veth(&mut self, attachment: &Attachment, bridge: u32, namespace: &File) {
         let host = attachment.host;
@@ -429,13 +429,16 @@ impl Batch {
                 });
             });
         });
-        self.message(RTM_SETLINK, 0, &ifinfo(0, IFF_UP), |link| {
+        self.message(RTM_SETLINK, 0, &ifinfo(0, 0), |link| {
             link.text(IFLA_IFNAME, host);
             link.nest(IFLA_AF_SPEC, |families| {
                 families.nest(10, |inet6| {
                     inet6.attribute(IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]);
                 });
             });
+        });
+        self.message(RTM_SETLINK, 0, &ifinfo(0, IFF_UP), |link| {
+            link.text(IFLA_IFNAME, host);
         });
     }
 

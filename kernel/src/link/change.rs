@@ -21,21 +21,16 @@ fn set(message: LinkMessage, doing: String) -> Operation {
 /// port needs none, and finding out that it is unique, and reporting it, floods
 /// every other port each time that one comes up.
 pub fn generate_no_addresses(name: &str) -> Operation {
-    let link = LinkUnspec::new_with_name(name).append_extra_attribute(without_addresses());
+    let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+    let inet6 = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]);
+    let link = LinkUnspec::new_with_name(name).append_extra_attribute(inet6);
     // A kernel without IPv6 generates none in the first place.
+    const WITHOUT_IPV6: &[Errno] = &[Errno::EAFNOSUPPORT, Errno::EOPNOTSUPP, Errno::EINVAL];
     set(
         link.build(),
         format!("turn IPv6 address generation off on {name}"),
     )
     .tolerate(WITHOUT_IPV6)
-}
-
-/// How a kernel without IPv6 refuses to hear of it.
-pub const WITHOUT_IPV6: &[Errno] = &[Errno::EAFNOSUPPORT, Errno::EOPNOTSUPP, Errno::EINVAL];
-
-pub(super) fn without_addresses() -> LinkAttribute {
-    let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-    LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])])
 }
 
 /// Has a link neither ask who has an IPv4 address nor answer whoever asks: it knows its

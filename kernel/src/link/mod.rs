@@ -14,8 +14,8 @@ use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use nix::errno::Errno;
 
 pub use change::{
-    WITHOUT_IPV6, announce_when_up, bring_up, delete_link, do_without_arp, generate_no_addresses,
-    rename, set_alias, set_alias_of, set_controller, set_mac, set_mtu, set_promiscuous, set_state,
+    announce_when_up, bring_up, delete_link, do_without_arp, generate_no_addresses, rename,
+    set_alias, set_alias_of, set_controller, set_mac, set_mtu, set_promiscuous, set_state,
     set_up_as,
 };
 pub use create::{

@@ -9,7 +9,6 @@ use netlink_packet_route::link::{
 use nix::errno::Errno;
 use rtnetlink::{LinkBridge, LinkBridgePort, LinkBridgeVlan, LinkMessageBuilder, LinkUnspec};
 
-use super::change::without_addresses;
 use super::{IFINFOMSG, IFLA_AF_SPEC, INDEX};
 use crate::decode::{attributes, u16_at, u32_at};
 use crate::netlink::{Answer, DUMP};
@@ -40,19 +39,9 @@ pub fn attach_port(port: &BridgePort<'_>) -> Operation {
     )
 }
 
-/// Sets a bridge's port up whose cable has no signal yet ([`VethPair`](crate::VethPair)),
-/// and writes on it. It needs no IPv6 address, and if it is said before the signal the
-/// kernel gives it none: finding out that it is unique, and reporting it, floods every
-/// other port. A kernel without IPv6 refuses to hear of it ([`WITHOUT_IPV6`](crate::WITHOUT_IPV6)).
-pub fn set_up_port(name: &str, alias: &str, has_ipv6: bool) -> Operation {
-    let alias = LinkAttribute::IfAlias(alias.to_owned());
-    let link = LinkUnspec::new_with_name(name)
-        .up()
-        .append_extra_attribute(alias);
-    let link = match has_ipv6 {
-        true => link.append_extra_attribute(without_addresses()),
-        false => link,
-    };
+/// Sets a bridge's port up.
+pub fn set_up_port(name: &str) -> Operation {
+    let link = LinkUnspec::new_with_name(name).up();
     Operation::new(
         RouteNetlinkMessage::SetLink(link.build()),
         0,

@@ -106,6 +106,10 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         false => {
             let link = inside.configure(&mut plan.layer3)?;
             let port = device::wait_for_port(&mut host, &identity.host_link)?;
+            if !bridge.has_carrier {
+                // With its first port it has, which the kernel notices when asked.
+                host.link_by_index(bridge.index)?;
+            }
             inside.settle(&link, &plan.layer3)?;
             match device::is_crowded(&bridge, port.as_ref()) {
                 true => inside.announce_to_many(&link, &plan.layer3)?,
