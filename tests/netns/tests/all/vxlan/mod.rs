@@ -6,6 +6,7 @@ mod evpn;
 mod fleet;
 mod gateway;
 mod lifecycle;
+mod old_kernel;
 mod peers;
 mod refused;
 mod segment;
@@ -22,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         gateway::trials(),
         evpn::trials(),
         lifecycle::trials(),
+        old_kernel::trials(),
         storm::trials(),
         refused::trials(),
     ]
