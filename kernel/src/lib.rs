@@ -50,7 +50,7 @@ pub use netlink::{Netlink, Operation};
 pub use netns::{Entered, Netns, NetnsLock};
 pub use nix::errno::Errno;
 pub use raw::begin;
-pub use removal::{OtherEnd, remove_link};
+pub use removal::{OtherEnd, remove_link, remove_links};
 pub use route::{
     NextHop, RouteEntry, add_onlink_route, add_route, add_route_beside_advertised, delete_route,
     replace_route,

@@ -17,6 +17,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::decode::{self, u32_at};
+use crate::link::{delete_group, join_group};
 use crate::netlink::{ACK, REQUEST, encode};
 use crate::raw::fork_child;
 use crate::{Netlink, Netns, Result, delete_link, nft};
@@ -56,8 +57,48 @@ pub fn remove_link(
     guards.map_or(Ok(()), nft::Release::commit)
 }
 
+/// Deletes links of the thread's namespace as [`remove_link`] does one, together: each by
+/// itself would have to wait until the one before is forgotten. They are put into `group`,
+/// which nobody else may use.
+///
+/// # Errors
+/// [`Error::Refused`](crate::Error::Refused). Links that are gone already are none.
+pub fn remove_links(indices: &[u32], group: u32) -> Result<()> {
+    let mut requests = Vec::new();
+    let mut ask = |flags, message| {
+        encode(&mut requests, &message, REQUEST | flags, 1);
+    };
+    for index in indices {
+        ask(0, join_group(*index, group).message);
+    }
+    ask(ACK, delete_group(group).message);
+    match ask_by_child(&requests, None, indices.to_vec()) {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => {
+            let each: Vec<_> = indices.iter().map(|index| delete_link(*index)).collect();
+            Netlink::open()?.apply(&each)
+        }
+    }
+}
+
 /// Returns whether the link's end was announced.
 fn remove_by_child(index: u32, other_end: Option<OtherEnd<'_>>) -> Result<bool> {
+    let mut request = Vec::new();
+    let mut link = LinkMessage::default();
+    link.header.index = index;
+    let message = RouteNetlinkMessage::DelLink(link);
+    encode(&mut request, &message, REQUEST | ACK, 1);
+    let announced = other_end.map_or(index, |end| end.index);
+    ask_by_child(&request, other_end, vec![announced])
+}
+
+/// Has a child ask, and returns whether the end of all links was announced: of those with
+/// the numbers `awaited`, in the namespace of the `other_end` if there is one.
+fn ask_by_child(
+    request: &[u8],
+    other_end: Option<OtherEnd<'_>>,
+    awaited: Vec<u32>,
+) -> Result<bool> {
     // All is prepared before the fork: the child must not allocate.
     let mut announcements = {
         let _inside = other_end.map(|end| end.netns.enter()).transpose()?;
@@ -68,15 +109,6 @@ fn remove_by_child(index: u32, other_end: Option<OtherEnd<'_>>) -> Result<bool> 
     announcements.bind_auto()?;
     announcements.add_membership(GROUP_LINK)?;
     let requests = Socket::new(NETLINK_ROUTE)?;
-    let mut request = Vec::new();
-    let mut link = LinkMessage::default();
-    link.header.index = index;
-    encode(
-        &mut request,
-        &RouteNetlinkMessage::DelLink(link),
-        REQUEST | ACK,
-        1,
-    );
     let (child_lives, held_by_child) =
         nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from)?;
 
@@ -85,23 +117,18 @@ fn remove_by_child(index: u32, other_end: Option<OtherEnd<'_>>) -> Result<bool> 
         for descriptor in 0..=2 {
             let _ = crate::raw::close(descriptor);
         }
-        i32::from(requests.send(&request, 0).is_err())
+        i32::from(requests.send(request, 0).is_err())
     })
     .map_err(io::Error::from)?;
     drop(held_by_child);
     drop(requests);
-    let announced = other_end.map_or(index, |end| end.index);
-    Ok(wait_for_end(
-        &announcements,
-        child_lives.as_fd(),
-        announced,
-    )?)
+    Ok(wait_for_ends(&announcements, child_lives.as_fd(), awaited)?)
 }
 
-fn wait_for_end(
+fn wait_for_ends(
     announcements: &Socket,
     child_lives: std::os::fd::BorrowedFd<'_>,
-    index: u32,
+    mut awaited: Vec<u32>,
 ) -> io::Result<bool> {
     let mut buffer = Vec::with_capacity(32 * 1024);
     loop {
@@ -119,7 +146,10 @@ fn wait_for_end(
             // On a busy host announcements can be lost (ENOBUFS): the caller then
             // deletes by itself, and finds the link gone or waits for it.
             announcements.recv(&mut buffer, 0)?;
-            if decode::messages(&buffer).any(|message| is_end(&message, index)) {
+            for message in decode::messages(&buffer) {
+                awaited.retain(|index| !is_end(&message, *index));
+            }
+            if awaited.is_empty() {
                 return Ok(true);
             }
         } else if child {

@@ -43,7 +43,7 @@ fn free_group(process: u32, all: &[Link]) -> Option<u32> {
     candidates.find(|group| all.iter().all(|link| link.group != *group))
 }
 
-fn join_group(index: u32, group: u32) -> Operation {
+pub(crate) fn join_group(index: u32, group: u32) -> Operation {
     let mut message = LinkMessage::default();
     message.header.index = index;
     message.attributes.push(LinkAttribute::Group(group));
@@ -56,7 +56,7 @@ fn join_group(index: u32, group: u32) -> Operation {
 }
 
 /// Names no link: the request is for all those in the group.
-fn delete_group(group: u32) -> Operation {
+pub(crate) fn delete_group(group: u32) -> Operation {
     let mut message = LinkMessage::default();
     message.attributes.push(LinkAttribute::Group(group));
     Operation::new(

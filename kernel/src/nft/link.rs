@@ -20,7 +20,7 @@ use nix::errno::Errno;
 
 use super::expression::{Expression, Verdict};
 use super::message::{self, Batch, Family, LinkHook, text_of};
-use super::{Netfilter, Refusal, TABLE, done};
+use super::{Deletion, Netfilter, Refusal, TABLE, done};
 use crate::Result;
 
 /// `NF_NETDEV_INGRESS`, `NF_NETDEV_EGRESS` (linux/netfilter.h).
@@ -109,13 +109,37 @@ pub fn is_guarded_link(bridge: &str) -> Result<bool> {
 /// # Errors
 /// [`Error::Refused`](crate::Error::Refused).
 pub fn forget_link(bridge: &str, device: &str) -> Result<()> {
-    forget_chain(&inward(bridge))?;
-    forget_limits(device)
+    Deletion::open()?.forget_link(bridge, device)
 }
 
 fn forget_limits(device: &str) -> Result<()> {
-    let limits = limits(device)?;
-    limits.iter().try_for_each(|chain| forget_chain(chain))
+    Deletion::open()?.forget_hooks(&limits(device)?)
+}
+
+impl Deletion {
+    /// As [`forget_link`].
+    ///
+    /// # Errors
+    /// [`Error::Refused`](crate::Error::Refused).
+    pub fn forget_link(&mut self, bridge: &str, device: &str) -> Result<()> {
+        let mut chains = limits(device)?;
+        if is_guarded_link(bridge)? {
+            chains.push(inward(bridge));
+        }
+        self.forget_hooks(&chains)
+    }
+
+    fn forget_hooks(&mut self, chains: &[String]) -> Result<()> {
+        for chain in chains {
+            let mut batch = Batch::new(Family::Netdev);
+            batch.delete_chain(TABLE, chain);
+            match self.0.commit(batch)? {
+                Some((Errno::ENOENT, _)) => {}
+                refused => done(refused, format!("take the guard of {chain} away"))?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The chains that limit a device; there should be one at most.
@@ -139,16 +163,4 @@ pub fn link_limit(device: &str) -> Result<Option<u32>> {
     let limits = limits(device)?;
     let rate = |chain: &String| chain.strip_prefix(&outward(device))?.parse().ok();
     Ok(limits.iter().find_map(rate))
-}
-
-fn forget_chain(chain: &str) -> Result<()> {
-    if !Netfilter::open()?.has_chain(Family::Netdev, chain)? {
-        return Ok(());
-    }
-    let mut batch = Batch::new(Family::Netdev);
-    batch.delete_chain(TABLE, chain);
-    match Netfilter::open()?.commit(batch)? {
-        Some((Errno::ENOENT, _)) => Ok(()),
-        refused => done(refused, format!("take the guard of {chain} away")),
-    }
 }

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::expression::{Expression, Verdict};
 use super::message::{self, Batch, Family, Hook, NFGENMSG, text_of};
-use super::{Netfilter, TABLE, done};
+use super::{Deletion, Netfilter, TABLE, done};
 use crate::Result;
 use crate::decode::attributes;
 
@@ -82,48 +82,49 @@ pub fn is_masqueraded(network: &str, subnet: IpNetwork) -> Result<bool> {
 /// # Errors
 /// [`Error::Refused`](crate::Error::Refused).
 pub fn forget_network(network: &str) -> Result<()> {
-    forget(network, |chain| is_of_network(chain, network))
+    let mut deletion = Deletion::open()?;
+    deletion.forget_chains(network, |chain| is_of_network(chain, network))
 }
 
-/// Takes back [`masquerade`] for some subnets; takes as long as [`forget_network`].
-///
-/// # Errors
-/// [`Error::Refused`](crate::Error::Refused).
-pub fn forget_subnets(network: &str, subnets: &[IpNetwork]) -> Result<()> {
-    let all: Vec<String> = subnets
-        .iter()
-        .map(|net| chain_name(network, *net))
-        .collect();
-    forget(network, |chain| all.iter().any(|name| name == chain))
-}
+impl Deletion {
+    /// Takes back [`masquerade`] for some subnets.
+    ///
+    /// # Errors
+    /// [`Error::Refused`](crate::Error::Refused).
+    pub fn forget_subnets(&mut self, network: &str, subnets: &[IpNetwork]) -> Result<()> {
+        let names = subnets.iter().map(|net| chain_name(network, *net));
+        let all: Vec<String> = names.collect();
+        self.forget_chains(network, |chain| all.iter().any(|name| name == chain))
+    }
 
-fn forget(network: &str, is_meant: impl Fn(&str) -> bool) -> Result<()> {
-    let mut filter = Netfilter::open()?;
-    let mut chains = Vec::new();
-    filter.ask(message::ask_for_chains(Family::Inet), |payload| {
-        let (table, chain) = (text_of(payload, 1), text_of(payload, 3));
-        if table == TABLE && is_meant(&chain) {
-            chains.push(chain);
+    fn forget_chains(&mut self, network: &str, is_meant: impl Fn(&str) -> bool) -> Result<()> {
+        let filter = &mut self.0;
+        let mut chains = Vec::new();
+        filter.ask(message::ask_for_chains(Family::Inet), |payload| {
+            let (table, chain) = (text_of(payload, 1), text_of(payload, 3));
+            if table == TABLE && is_meant(&chain) {
+                chains.push(chain);
+            }
+        })?;
+        if chains.is_empty() {
+            return Ok(());
         }
-    })?;
-    if chains.is_empty() {
-        return Ok(());
-    }
-    let mut batch = Batch::new(Family::Inet);
-    let rules = message::ask_for_rules(Family::Inet, TABLE, Some(POSTROUTING));
-    filter.ask(rules, |payload| {
-        let jumps = |chain: &String| contains(payload, &destination(chain));
-        if let Some(handle) = handle_of(payload).filter(|_| chains.iter().any(jumps)) {
-            batch.delete_rule(TABLE, POSTROUTING, handle);
+        let mut batch = Batch::new(Family::Inet);
+        let rules = message::ask_for_rules(Family::Inet, TABLE, Some(POSTROUTING));
+        filter.ask(rules, |payload| {
+            let jumps = |chain: &String| contains(payload, &destination(chain));
+            if let Some(handle) = handle_of(payload).filter(|_| chains.iter().any(jumps)) {
+                batch.delete_rule(TABLE, POSTROUTING, handle);
+            }
+        })?;
+        for chain in &chains {
+            batch.delete_chain(TABLE, chain);
         }
-    })?;
-    for chain in &chains {
-        batch.delete_chain(TABLE, chain);
-    }
-    match filter.commit(batch)? {
-        // Another process was first.
-        Some((Errno::ENOENT, _)) => Ok(()),
-        refused => done(refused, format!("stop masquerading network {network}")),
+        match filter.commit(batch)? {
+            // Another process was first.
+            Some((Errno::ENOENT, _)) => Ok(()),
+            refused => done(refused, format!("stop masquerading network {network}")),
+        }
     }
 }
 

@@ -23,9 +23,7 @@ use message::{Batch, Family};
 
 pub use forward::{ForwardChain, dropping_forward_chains};
 pub use link::{forget_link, guard_link, is_guarded_link, limit_link, link_limit};
-pub use masquerade::{
-    forget_network, forget_subnets, is_masqueraded, masquerade, masquerade_all_by,
-};
+pub use masquerade::{forget_network, is_masqueraded, masquerade, masquerade_all_by};
 pub use spoof::{Guard, Release, all_guards, guard, guard_of, is_guarded};
 
 /// The name of the tables that all rules are in.
@@ -42,6 +40,21 @@ fn done(refusal: Refusal, doing: String) -> Result<()> {
             errno,
             reason,
         }),
+    }
+}
+
+/// A connection to delete by. Whoever has it last, and closes it, waits some 10 ms for the
+/// kernel to forget what was deleted: a child that deletes links waits anyway, and has it,
+/// too, if it was opened before.
+pub struct Deletion(Netfilter);
+
+impl Deletion {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// [`Error::Socket`](crate::Error::Socket).
+    pub fn open() -> Result<Self> {
+        Ok(Deletion(Netfilter::open()?))
     }
 }
 

@@ -76,9 +76,9 @@ pub(super) fn open(host: &mut Netlink, router: &mut Router, vni: u32, network: &
 
 /// Takes back what the host does for the network's packets; the way itself goes with the
 /// router.
-pub(super) fn close(vni: u32, network: &str) -> Result<()> {
+pub(super) fn close(vni: u32, network: &str, deletion: &mut nft::Deletion) -> Result<()> {
     let subnets: Vec<IpNetwork> = addresses(vni).into_iter().filter_map(alone).collect();
-    Ok(nft::forget_subnets(network, &subnets)?)
+    Ok(deletion.forget_subnets(network, &subnets)?)
 }
 
 fn in_router(router: &mut Router, vni: u32, host_mac: Mac) -> Result<()> {

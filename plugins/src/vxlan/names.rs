@@ -34,6 +34,12 @@ pub fn exit_port(vni: u32) -> String {
     format!("vxup{vni}")
 }
 
+/// The group (`ip link show group`) that a network's links are put into to be deleted
+/// together. People number theirs from 0.
+pub(super) fn group(vni: u32) -> u32 {
+    (1 << 31) | vni
+}
+
 /// Where the namespace of the network's router is.
 pub(super) fn router(vni: u32) -> PathBuf {
     format!("/run/netns/slash24-vx{vni}").into()

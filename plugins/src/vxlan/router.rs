@@ -235,11 +235,18 @@ pub(super) fn remove(host: &mut Netlink, vni: u32) -> Result<()> {
             kernel::remove_link(port.index, None, None)?;
         }
     }
-    if let Some(mut router) = Router::open(vni)? {
-        // Not with the namespace, which ends in its own time: the VNI is to be free.
-        if let Some(device) = router.netlink.link(&names::device(vni))? {
-            router.netlink.apply(&[kernel::delete_link(device.index)])?;
-        }
-    }
+    remove_device(vni)?;
     Ok(Netns::remove(&names::router(vni))?)
+}
+
+/// Removes the tunnel from a router that has it. Not with the namespace, which ends in its
+/// own time: the VNI is to be free.
+pub(super) fn remove_device(vni: u32) -> Result<()> {
+    let Some(mut router) = Router::open(vni)? else {
+        return Ok(());
+    };
+    match router.netlink.link(&names::device(vni))? {
+        Some(device) => router.inside(|| kernel::remove_link(device.index, None, None)),
+        None => Ok(()),
+    }
 }

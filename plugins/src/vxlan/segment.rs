@@ -261,7 +261,7 @@ pub(super) fn leave(vni: u32, network: &str) -> Result<Option<u32>> {
     let _lock = Lock::alone(&names::lock(vni))?;
     let mut host = Netlink::open()?;
     let Some(bridge) = host.link(&names::bridge(vni))? else {
-        return Ok(None);
+        return forget(&mut host, vni, network).map(|()| None);
     };
     // One without a mark is what somebody has left who was killed.
     let is_own = bridge.alias.is_empty() || names::is_of(&bridge.alias, network);
@@ -270,13 +270,28 @@ pub(super) fn leave(vni: u32, network: &str) -> Result<Option<u32>> {
     }
     // From here on it is not complete, whoever comes after a kill.
     host.apply(&[kernel::set_alias(bridge.index, "")])?;
-    if let Some(device) = host.link(&names::device(vni))? {
-        kernel::remove_link(device.index, None, None)?;
+    router::remove_device(vni)?;
+    let mut links = vec![bridge.index];
+    for name in [
+        names::device(vni),
+        names::gateway_port(vni),
+        names::exit_port(vni),
+    ] {
+        links.extend(host.link(&name)?.map(|link| link.index));
     }
+    // Before the child is made, which has it, too.
+    let mut deletion = nft::Deletion::open()?;
+    kernel::remove_links(&links, names::group(vni))?;
+    deletion.forget_link(&bridge.name, &names::device(vni))?;
+    exit::close(vni, network, &mut deletion)?;
     router::remove(&mut host, vni)?;
-    // The bridge goes last: by it the rest is found after a kill.
-    exit::close(vni, network)?;
-    nft::forget_link(&bridge.name, &names::device(vni))?;
-    kernel::remove_link(bridge.index, None, None)?;
     Ok(Some(bridge.index))
+}
+
+/// Removes what is left of a network whose bridge has gone, by somebody who was killed.
+fn forget(host: &mut Netlink, vni: u32, network: &str) -> Result<()> {
+    let mut deletion = nft::Deletion::open()?;
+    deletion.forget_link(&names::bridge(vni), &names::device(vni))?;
+    exit::close(vni, network, &mut deletion)?;
+    router::remove(host, vni)
 }
