@@ -1,6 +1,8 @@
 //! CHECK and STATUS of a network's devices.
 
 use std::fmt;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use kernel::{Link, Netlink, Tunnel, nft};
 
@@ -171,16 +173,29 @@ fn properties(tunnel: &Tunnel) -> [(&'static str, String); 10] {
 /// Whether the devices could be made.
 ///
 /// # Errors
-/// [`Fault::VniInUse`].
+/// [`Fault::VniInUse`], [`Fault::PortInUse`].
 pub(super) fn could_be_built(host: &mut Netlink, blueprint: &Blueprint) -> Result<()> {
     let (vni, port) = (blueprint.tunnel.vni, blueprint.tunnel.port);
     let links = host.links()?;
     let is_ours = |link: &&Link| link.name == names::device(vni);
     let same = |tunnel: &Tunnel| tunnel.vni == vni && tunnel.port == port;
     let mut others = links.iter().filter(|link| !is_ours(link));
-    match others.any(|link| link.tunnel.as_ref().is_some_and(same)) {
-        true => Err(Fault::VniInUse { vni, port }.into()),
-        false => Ok(()),
+    if others.any(|link| link.tunnel.as_ref().is_some_and(same)) {
+        return Err(Fault::VniInUse { vni, port }.into());
+    }
+    // Where the kernel has the port already, all networks share it; those with routers as
+    // well, whose devices may not be among these links.
+    let has_port = |link: &Link| link.tunnel.as_ref().is_some_and(|t| t.port == port);
+    if links.iter().any(has_port) || names::has_routers() {
+        return Ok(());
+    }
+    let any: IpAddr = match blueprint.own {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    match UdpSocket::bind((any, port)) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Err(Fault::PortInUse(port).into()),
+        _ => Ok(()),
     }
 }
 

@@ -108,6 +108,11 @@ pub enum Fault {
         /// The UDP port.
         port: u16,
     },
+    /// Another program has the UDP port.
+    #[error(
+        "\"port\": UDP port {0} of this host is already used by another program; choose another port, or stop the program"
+    )]
+    PortInUse(u16),
     /// The MTU does not fit.
     #[error(
         "\"mtu\": {mtu} does not fit into the tunnel: {limit} is the most that the underlay carries"

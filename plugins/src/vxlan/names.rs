@@ -45,6 +45,16 @@ pub(super) fn router(vni: u32) -> PathBuf {
     format!("/run/netns/slash24-vx{vni}").into()
 }
 
+/// Whether any network of this host has a router.
+pub(super) fn has_routers() -> bool {
+    let all = std::fs::read_dir("/run/netns")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut names = all.map(|entry| entry.file_name());
+    names.any(|name| name.as_encoded_bytes().starts_with(b"slash24-vx"))
+}
+
 /// The lock of a network's devices.
 pub(super) fn lock(vni: u32) -> String {
     format!("vxlan/{vni}")

@@ -106,7 +106,13 @@ fn build(host: &mut Netlink, network: &str, blueprint: &Blueprint) -> Result<Lin
         // What went wrong matters more than what goes wrong now.
         let _ = clear(host, vni);
     }
-    built
+    built.map_err(|error| match &error {
+        // The kernel says so when the device comes up.
+        crate::Error::Kernel(cause) if cause.errno() == Some(Errno::EADDRINUSE) => {
+            Fault::PortInUse(blueprint.tunnel.port).into()
+        }
+        _ => error,
+    })
 }
 
 fn try_to_build(host: &mut Netlink, network: &str, blueprint: &Blueprint) -> Result<Link> {

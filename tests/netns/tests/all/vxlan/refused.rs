@@ -1,5 +1,7 @@
 //! Configurations that are refused, with everything on the host as it was; and STATUS of them.
 
+use std::net::UdpSocket;
+
 use libtest_mimic::Trial;
 use netns::{Call, Host, Namespace, Plugins, Snapshot, trial};
 use serde_json::{Value, json};
@@ -251,7 +253,28 @@ pub(super) fn trials() -> Vec<Trial> {
             refused(case)
         })
     };
-    CASES.iter().map(of).collect()
+    let port = trial("vxlan/refused/port/of-a-program", port_of_a_program);
+    CASES.iter().map(of).chain([port]).collect()
+}
+
+/// A program of the host listens where the tunnels end.
+fn port_of_a_program() {
+    let fleet = Fleet::new(1);
+    let host = &fleet.hosts[0];
+    let program = host.run(|| UdpSocket::bind("0.0.0.0:4789").unwrap());
+    let config = tenant("red", 100, 1, json!({}));
+    let container = host.container("c");
+    let before = look(host);
+    let call = || Call::new(host, Plugins::Slash24, &config).attach(&container, "eth0");
+    let status = || call().env("CNI_COMMAND", "STATUS").execute();
+    for error in [call().add().failure(), status().failure()] {
+        let says = error["msg"].as_str().unwrap_or_default();
+        assert!(says.contains("\"port\": UDP port 4789"), "{error}");
+        before.assert_same(&look(host), "after a call that was refused");
+    }
+    drop(program);
+    status().success();
+    attach(host, &config, "c2");
 }
 
 fn look(host: &Host) -> Snapshot {
