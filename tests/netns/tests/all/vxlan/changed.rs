@@ -78,6 +78,8 @@ fn tunnel(before: Value, after: Value, seen: &str) {
     assert_ne!(dry[0]["devices"], json!([]), "{dry}");
     unchanged.assert_same(&look(host), "after a dry run");
     let inside = containers[0].link("eth0").unwrap()["ifindex"].clone();
+    // What is sent meanwhile teaches hosts where the other is.
+    let capture = Capture::start(&fleet.fabric, "fabric", "udp");
     for host in &fleet.hosts {
         let done = synced(host, &new);
         let (done, planned) = (&done["devices"], &dry[0]["devices"]);
@@ -88,7 +90,6 @@ fn tunnel(before: Value, after: Value, seen: &str) {
         );
         assert_nothing_to_do(host, &new);
     }
-    let capture = Capture::start(&fleet.fabric, "fabric", "udp");
     reach_each_other(&containers);
     let captured = capture.stop();
     assert!(captured.contains(seen), "{captured}");
