@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -37,9 +37,7 @@ impl Host {
         for (name, plugin) in [("one", "first"), ("two", "second")] {
             let conf = json!({"cniVersion": "1.0.0", "name": name, "type": plugin});
             host.write(&format!("conf/{name}.conf"), &conf.to_string());
-            host.write(&format!("bin/{plugin}"), PLUGIN);
-            let mode = fs::Permissions::from_mode(0o755);
-            fs::set_permissions(host.path(&format!("bin/{plugin}")), mode).unwrap();
+            host.write_program(&format!("bin/{plugin}"), PLUGIN);
         }
         let task = json!({"name": "web", "container": {"network": [
             {"name": "two"}, {"name": "one"},
@@ -50,6 +48,16 @@ impl Host {
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// By another process: while this one has the file open for writing a test beside may
+    /// start a program, which then has it open as well, and the kernel executes no such file.
+    fn write_program(&self, name: &str, text: &str) {
+        self.write(name, "");
+        let script = r#"printf %s "$1" > "$0" && chmod 755 "$0""#;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).arg(self.path(name)).arg(text);
+        assert!(shell.status().unwrap().success());
     }
 
     fn write(&self, name: &str, text: &str) {

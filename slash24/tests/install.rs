@@ -212,10 +212,14 @@ fn an_older_slash24_is_upgraded_as_a_whole() {
     let bin = Bin::new();
     let parent = bin.path.parent().unwrap().parent().unwrap();
     let older = parent.join("older");
-    let mut bytes = fs::read(env!("CARGO_BIN_EXE_slash24")).unwrap();
-    bytes.extend_from_slice(b"older");
-    fs::write(&older, &bytes).unwrap();
-    fs::set_permissions(&older, fs::Permissions::from_mode(0o755)).unwrap();
+    // Written by another process: while this one has it open for writing a test beside may
+    // start a program, which then has it open as well, and the kernel executes no such file.
+    let script = r#"cp "$1" "$0" && printf older >> "$0""#;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).arg(&older);
+    let written = shell.arg(env!("CARGO_BIN_EXE_slash24")).status();
+    assert!(written.unwrap().success());
+    let bytes = fs::read(&older).unwrap();
     assert!(bin.run_of(&older, &["install"]).status.success());
     assert_eq!(fs::read(bin.file("bridge")).unwrap(), bytes);
     let before = bin.inode("bridge");

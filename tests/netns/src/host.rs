@@ -10,7 +10,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::sethostname;
 
-use crate::{Container, Namespace, Plugins, call};
+use crate::{Container, Namespace, Plugins, call, program};
 
 /// Directories that a machine keeps for itself. The first of each pair exists on every Linux and is
 /// shadowed by a writable layer, so that the second can be made where it is missing.
@@ -81,6 +81,15 @@ impl Host {
     /// Writes a file on the host, with the folders above it.
     pub fn write(&self, path: &str, content: &str) {
         self.run(|| write(Path::new(path), content));
+    }
+
+    /// As [`Host::write`], for a program. Another process writes it: while this one has it
+    /// open for writing a trial beside may start a program, which then has it open as well,
+    /// and the kernel executes no such file (`ETXTBSY`).
+    pub fn write_program(&self, path: &str, content: &str) {
+        const WRITE: &str = r#"mkdir -p "${0%/*}" && cat > "$0" && chmod 755 "$0""#;
+        let written = self.run(|| program::run("sh", &["-c", WRITE, path], content));
+        assert!(written.status.success(), "cannot write {path}: {written:?}");
     }
 
     /// Reads a file of the host; `None` if there is none.

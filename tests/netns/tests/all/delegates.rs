@@ -1,7 +1,6 @@
 //! Other people's plugins beside ours: as delegates, as callers, as predecessors and successors.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 
 use libtest_mimic::Trial;
 use netns::{Call, Container, Fabric, Host, Namespace, Plugins, Snapshot, trial};
@@ -138,9 +137,7 @@ fi
 "#;
 
 fn install_spy(host: &Host) {
-    host.write("/run/spy/spy", SPY);
-    host.run(|| fs::set_permissions("/run/spy/spy", Permissions::from_mode(0o755)))
-        .expect("/run is the host's own");
+    host.write_program("/run/spy/spy", SPY);
 }
 
 fn delegate_gets_the_call() {
@@ -173,9 +170,7 @@ fn install_printer(host: &Host, result: &str) {
     let script = format!(
         "#!/bin/sh\ncat > /dev/null\n[ $CNI_COMMAND = ADD ] || exit 0\ncat <<'END'\n{result}\nEND\n"
     );
-    host.write("/run/spy/printer", &script);
-    host.run(|| fs::set_permissions("/run/spy/printer", Permissions::from_mode(0o755)))
-        .expect("/run is the host's own");
+    host.write_program("/run/spy/printer", &script);
 }
 
 /// What the reference's bridge makes do with.

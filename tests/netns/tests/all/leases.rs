@@ -1,9 +1,9 @@
 //! Leases as containers see them: which address one gets, and what becomes of it when files are
 //! damaged, the disk is full, or cannot be written.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -106,9 +106,7 @@ cat > /run/told
 /// Who announces an address must know that it is not one container's alone.
 fn told_to_who_follows() {
     let host = Host::new("host");
-    host.write("/run/more/follows", FOLLOWS);
-    host.run(|| fs::set_permissions("/run/more/follows", Permissions::from_mode(0o755)))
-        .expect("the file was just written");
+    host.write_program("/run/more/follows", FOLLOWS);
     let mut first = bridge(Family::V4, json!({"cniVersion": null, "name": null}));
     first["ipam"]["ranges"] = json!([
         [{"subnet": "10.1.2.0/24"}],

@@ -1,8 +1,6 @@
 //! Detaching whatever is left, and attaching over it: DEL in every state in which runtimes send it,
 //! and ADD after a plugin was killed.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
 use std::thread::sleep;
 
 use libtest_mimic::Trial;
@@ -529,9 +527,7 @@ fn del_that_cannot_look() {
             let plugins = host.plugin_dir(Plugins::Slash24);
             let plugin = config["type"].as_str().expect("it has a type");
             let script = format!("#!/bin/sh\n{lacks} {}/{plugin}\n", plugins.display());
-            host.write("/run/lacking/plugin", &script);
-            host.run(|| fs::set_permissions("/run/lacking/plugin", Permissions::from_mode(0o755)))
-                .expect("/run is the host's own");
+            host.write_program("/run/lacking/plugin", &script);
             let container = host.container("c");
             call(&container, &config).add().success();
             let error = Call::of(&host, Plugins::Slash24, "/run/lacking/plugin")

@@ -3,7 +3,7 @@
 //! They bring their own libcni, and so show that our configurations, results and errors are what it
 //! takes them for.
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -385,15 +385,10 @@ fn containerd_without_namespace() {
         std::fs::create_dir_all("/opt/cni").expect("/opt is the host's own");
         symlink(&plugins, "/opt/cni/bin").expect("/opt is the host's own");
     });
-    host.write(
+    host.write_program(
         &format!("{ROOT}/run/story"),
         "#!/bin/sh\nip route\nip address show eth0\n",
     );
-    host.run(|| {
-        let executable = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(format!("{ROOT}/run/story"), executable)
-            .expect("the file was just written");
-    });
     let spec = json!({
         "ociVersion": "1.0.2",
         "process": {
