@@ -28,6 +28,8 @@ pub(crate) enum Announcement {
 pub(crate) struct Inside<'a> {
     netns: Netns,
     netlink: Netlink,
+    /// The connection to the kernel on the host, once somebody has asked for it.
+    outside: Option<Netlink>,
     request: &'a Request,
     identity: &'a Identity,
     /// Whether the kernel finds out that no other host has its IPv6 addresses. It
@@ -98,6 +100,7 @@ impl<'a> Inside<'a> {
         Ok(Inside {
             netns,
             netlink,
+            outside: None,
             request,
             identity,
             detects_duplicates: false,
@@ -119,6 +122,17 @@ impl<'a> Inside<'a> {
     /// The connection to the kernel in the namespace.
     pub(crate) fn netlink(&mut self) -> &mut Netlink {
         &mut self.netlink
+    }
+
+    /// The connection to the kernel on the host.
+    ///
+    /// # Errors
+    /// [`kernel::Error::Socket`].
+    pub(crate) fn outside(&mut self) -> Result<&mut Netlink> {
+        match &mut self.outside {
+            Some(netlink) => Ok(netlink),
+            none => Ok(none.insert(Netlink::open()?)),
+        }
     }
 
     /// Makes sure that the interface's name is free: deletes what an earlier ADD of

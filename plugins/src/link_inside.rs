@@ -5,7 +5,7 @@
 use std::marker::PhantomData;
 
 use cni::{Attachment, Call, Failure, Plugin, Request};
-use kernel::{Driver, Errno, Link, Mac, Neighbour, Netlink, NewLink};
+use kernel::{Driver, Errno, Link, Mac, Neighbour, NewLink};
 
 use crate::attachment::{Identity, requested_mac};
 use crate::container::{Announcement, Inside};
@@ -129,15 +129,14 @@ impl Site<'_, '_> {
             let mark = kernel::set_alias_of(self.name, alias);
             return Ok(self.inside.netlink().apply(&[called(self.name), mark])?);
         }
-        let mut host = Netlink::open()?;
-        match host.apply(&[called(self.name)]) {
+        match self.inside.outside()?.apply(&[called(self.name)]) {
             Err(error) if error.errno() == Some(Errno::EEXIST) => {}
             made => return Ok(made?),
         }
         // The host may have an interface of that name.
         self.inside.remove_unfinished()?;
         let name = &self.identity.unfinished_link;
-        host.apply(&[called(name)])?;
+        self.inside.outside()?.apply(&[called(name)])?;
         let netlink = self.inside.netlink();
         let link = netlink.link(name)?;
         let finish = link.map(|link| {

@@ -49,7 +49,7 @@ impl Stand {
     pub(crate) fn find(&self, inside: &mut Inside<'_>) -> Result<Link> {
         let link = match self.in_container {
             true => self.look(inside.netlink(), "the container")?,
-            false => self.look(&mut Netlink::open()?, "the host")?,
+            false => self.look(inside.outside()?, "the host")?,
         };
         check_mtu(self.mtu, &link)?;
         Ok(link)
