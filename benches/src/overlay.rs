@@ -15,6 +15,7 @@ use crate::error::{Doing, Result};
 use crate::host::{self, Container, Host};
 use crate::latency::Serial;
 use crate::process::{self, Invocation, Outcome};
+use crate::results::samples_json;
 use crate::scenario::UPLINK;
 use crate::statistics::{Chance, Samples};
 
@@ -290,12 +291,8 @@ pub(crate) fn print(networks: &Networks) {
 /// For the file of results.
 pub(crate) fn to_json(networks: &Networks) -> Value {
     let rows = networks.iter().map(|((way, hosts), network)| {
-        let verbs = network.verbs.iter().map(|(verb, samples)| {
-            let row = json!({
-                "n": samples.len(), "median": samples.median(), "p95": samples.p95(),
-            });
-            ((*verb).to_owned(), row)
-        });
+        let verbs = network.verbs.iter();
+        let verbs = verbs.map(|(verb, samples)| ((*verb).to_owned(), samples_json(samples)));
         let row = json!({
             "entries": network.entries,
             "KiB": network.kib,
