@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::host::{CONF, Host, error_of, json_of, text_of};
+use crate::host::{CONF, Host, addresses_of, error_of, json_of, text_of};
 
 /// Configurations below 1.1.0 have no GC; their leases are freed all the same.
 #[test]
@@ -136,14 +136,8 @@ fn gc_frees_the_dead() {
         "{said}"
     );
     let freed: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let freed: Vec<&str> = freed
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|l| l["address"].as_str().unwrap())
-        .collect();
     assert_eq!(
-        freed,
+        addresses_of(&freed),
         ["10.20.43.50", "10.8.0.3"],
         "the others may be kept for who comes back"
     );

@@ -129,6 +129,14 @@ pub(crate) fn json_of(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// The addresses of leases that a command lists.
+pub(crate) fn addresses_of(leases: &Value) -> Vec<&str> {
+    let leases = leases.as_array().unwrap().iter();
+    leases
+        .map(|lease| lease["address"].as_str().unwrap())
+        .collect()
+}
+
 /// What a command that failed said to people.
 pub(crate) fn error_of(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{output:?}");

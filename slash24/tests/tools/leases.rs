@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
-use crate::host::{CONF, Host, error_of, json_of, text_of};
+use crate::host::{CONF, Host, addresses_of, error_of, json_of, text_of};
 
 #[test]
 fn leases_tell_who_holds_what() {
@@ -119,13 +119,10 @@ fn leases_are_released_by_address_and_by_container() {
         "{freed}"
     );
     let freed = json_of(&release(&["--container", "c2", "--output", "json"]));
-    let freed: Vec<&str> = freed
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|l| l["address"].as_str().unwrap())
-        .collect();
-    assert_eq!(freed, ["10.20.43.3", "fd00:24:14:20b::3", "172.20.43.3"]);
+    assert_eq!(
+        addresses_of(&freed),
+        ["10.20.43.3", "fd00:24:14:20b::3", "172.20.43.3"]
+    );
     release(&[
         "--container",
         "c3",
