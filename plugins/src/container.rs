@@ -203,17 +203,11 @@ impl<'a> Inside<'a> {
             self.routing.advertisements,
         ));
         if self.routing.by_source {
-            let table = match self.is_point_to_point {
-                true => {
-                    let near = routes::by_gateways(layer3, link.index);
-                    source_routing::operations(layer3, ifname, link.index, near)
-                }
-                false => {
-                    let near = routes::by_link(layer3, link.index);
-                    source_routing::operations(layer3, ifname, link.index, near)
-                }
+            let near: Vec<_> = match self.is_point_to_point {
+                true => routes::by_gateways(layer3, link.index).collect(),
+                false => routes::by_link(layer3, link.index).collect(),
             };
-            operations.extend(table);
+            operations.extend(source_routing::operations(layer3, ifname, link.index, near));
             self.rules = source_routing::rules(layer3, ifname);
         }
         self.netlink.apply_in_parts(&operations)?;

@@ -47,23 +47,18 @@ pub(crate) fn operations(
     layer3: &Attachment,
     ifname: &str,
     link: u32,
-    near: impl Iterator<Item = RouteEntry>,
+    near: Vec<RouteEntry>,
 ) -> Vec<Operation> {
     let entries = entries(layer3, ifname, link, near);
     entries.iter().map(kernel::replace_route).collect()
 }
 
-fn entries(
-    layer3: &Attachment,
-    ifname: &str,
-    link: u32,
-    near: impl Iterator<Item = RouteEntry>,
-) -> Vec<RouteEntry> {
+fn entries(layer3: &Attachment, ifname: &str, link: u32, near: Vec<RouteEntry>) -> Vec<RouteEntry> {
     let of_main = |route: &&Route| route.table.is_none_or(|table| table == routes::MAIN_TABLE);
     let leased = layer3.routes.iter().filter(of_main);
     let (everywhere, others): (Vec<_>, Vec<_>) =
         leased.partition(|route| routes::is_default(route));
-    let mut entries: Vec<_> = near.collect();
+    let mut entries = near;
     // Gateways may be beyond the subnet, so what leads to them comes before.
     entries.extend(
         others
@@ -199,7 +194,7 @@ mod tests {
             )
         };
         let lease = lease();
-        let entries = entries(&lease, "eth1", 2, routes::by_link(&lease, 2));
+        let entries = entries(&lease, "eth1", 2, routes::by_link(&lease, 2).collect());
         let found: Vec<_> = entries.iter().map(told).collect();
         let via = |dst: &str, gateway: &str| (dst.to_owned(), Some(gateway.to_owned()));
         let expected = [
