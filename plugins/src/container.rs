@@ -186,8 +186,7 @@ impl<'a> Inside<'a> {
         if self.announcement == Announcement::WhenUp {
             operations.push(kernel::announce_when_up(link.index));
         }
-        let ipv6 = layer3.ips.iter().any(|ip| ip.address.is_ipv6());
-        if self.is_quiet && !ipv6 {
+        if self.is_quiet && !has_ipv6(layer3) {
             operations.push(kernel::generate_no_addresses(ifname));
         }
         let mark = self.mark.as_ref().unwrap_or(&self.identity.alias);
@@ -240,8 +239,7 @@ impl<'a> Inside<'a> {
     pub(crate) fn settle(&mut self, link: &Link, layer3: &Attachment) -> Result<()> {
         /// As long as the reference waits.
         const LIMIT: Duration = Duration::from_secs(10);
-        let ipv6 = layer3.ips.iter().any(|ip| ip.address.is_ipv6());
-        if !ipv6 || !self.detects_duplicates {
+        if !has_ipv6(layer3) || !self.detects_duplicates {
             return Ok(());
         }
         let _inside = self.netns.enter()?;
@@ -258,10 +256,9 @@ impl<'a> Inside<'a> {
     /// because the hardware address follows from a lease: nothing has to be found out
     /// first.
     fn prepare(&self, link: &Link, layer3: &Attachment) -> Result<()> {
-        let ipv6 = layer3.ips.iter().any(|ip| ip.address.is_ipv6());
         let _inside = self.netns.enter()?;
         let group = format!("net/ipv6/conf/{}", self.request.ifname);
-        if !ipv6 && self.routing.advertisements == Advertisements::Refuse {
+        if !has_ipv6(layer3) && self.routing.advertisements == Advertisements::Refuse {
             return Ok(sysctl::set(&format!("{group}/accept_ra"), "0")?);
         }
         let parameters = sysctl::Group::open(group);
@@ -388,6 +385,10 @@ impl<'a> Inside<'a> {
         let other = other.filter(|end| end.kind == "veth");
         Ok(other.is_some_and(|end| self.identity.is_anothers(&end)))
     }
+}
+
+fn has_ipv6(layer3: &Attachment) -> bool {
+    layer3.ips.iter().any(|ip| ip.address.is_ipv6())
 }
 
 /// Whether an interface has another hardware address than the one that ADD made. The
