@@ -92,6 +92,14 @@ impl Host {
         assert!(written.status.success(), "cannot write {path}: {written:?}");
     }
 
+    /// Copies a program to `path`, by another process as [`Host::write_program`].
+    pub fn copy_program(&self, from: &Path, path: &str) {
+        const COPY: &str = r#"mkdir -p "${0%/*}" && cp "$1" "$0""#;
+        let from = from.to_str().expect("paths of programs are text");
+        let copied = self.run(|| program::run("sh", &["-c", COPY, path, from], ""));
+        assert!(copied.status.success(), "cannot copy {from}: {copied:?}");
+    }
+
     /// Reads a file of the host; `None` if there is none.
     pub fn read(&self, path: &str) -> Option<String> {
         self.run(|| fs::read_to_string(path).ok())

@@ -246,10 +246,7 @@ fn link_before_address() {
 fn in_process_and_by_exec() {
     let host = Host::new("host");
     let own = host.plugin_dir(OURS);
-    host.run(|| {
-        fs::create_dir_all("/run/copy").expect("/run is the host's own");
-        fs::copy(own.join("host-local"), "/run/copy/host-local").expect("/run has room");
-    });
+    host.copy_program(&own.join("host-local"), "/run/copy/host-local");
     let container = host.container("c");
     for version in crate::network::VERSIONS {
         let mut config = bridge(Family::Dual, json!({"cniVersion": version}));

@@ -47,13 +47,14 @@ fn machine() -> Host {
     // Runtimes know cgroups of version 1 or 2, and some machines mount both.
     must(&host, "mount", &["-t", "cgroup2", "none", "/sys/fs/cgroup"]);
     host.write(&format!("{ROOT}/etc/hostname"), "container\n");
+    let busybox = Path::new("/bin/busybox");
+    assert!(busybox.exists(), "the tests need busybox-static");
+    host.copy_program(busybox, &format!("{ROOT}/bin/busybox"));
     host.run(|| {
         let bin = Path::new(ROOT).join("bin");
         for folder in ["bin", "proc", "sys", "dev", "tmp", "run"] {
             std::fs::create_dir_all(Path::new(ROOT).join(folder)).expect("/run is the host's own");
         }
-        std::fs::copy("/bin/busybox", bin.join("busybox"))
-            .unwrap_or_else(|error| panic!("the tests need busybox-static: {error}"));
         for applet in APPLETS {
             symlink("busybox", bin.join(applet)).expect("/run is the host's own");
         }

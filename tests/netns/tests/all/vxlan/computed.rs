@@ -202,11 +202,7 @@ fn another_executable() {
     let config = places("1-2", &v4_slices());
     for host in &fleet.hosts {
         let directory = host.plugin_dir(Plugins::Slash24);
-        let copies = "/opt/copies";
-        host.run(|| {
-            std::fs::create_dir_all(copies).unwrap();
-            std::fs::copy(directory.join("host-local"), format!("{copies}/host-local")).unwrap();
-        });
+        host.copy_program(&directory.join("host-local"), "/opt/copies/host-local");
     }
     let containers: Vec<_> = fleet
         .hosts
