@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc;
@@ -106,12 +106,34 @@ fn wait(file: File, time: Duration) -> io::Result<Option<Lock>> {
     receiver.recv_timeout(time).ok().transpose()
 }
 
-/// Finds who holds the lock. `/proc/locks` names files by inode alone where a
-/// file system has several devices, so the process must have the file open too.
+/// Finds who holds the lock. The kernel lists the locks piece by piece and counts
+/// on from where it was, so one that stands still is passed over when others before
+/// it go away meanwhile: what is not found is looked for again.
 fn holder_of(path: &Path) -> Option<Holder> {
     let file = fs::metadata(path).ok()?;
-    let locks = fs::read_to_string("/proc/locks").ok()?;
-    let pids = locks.lines().filter_map(|line| {
+    let pid = (0..LOOKS).find_map(|_| holder_among(&locks().ok()?, &file))?;
+    Some(Holder {
+        pid,
+        command: command_of(pid),
+    })
+}
+
+/// How often the list of locks is read before a holder counts as gone.
+const LOOKS: usize = 16;
+
+/// `/proc/locks`, in as few pieces as the kernel allows: it gives a page at a time,
+/// and less when asked for less.
+fn locks() -> io::Result<String> {
+    let mut locks = String::with_capacity(1 << 16);
+    File::open("/proc/locks")?.read_to_string(&mut locks)?;
+    Ok(locks)
+}
+
+/// The process that has the lock of `file`, by the kernel's list. It names files by
+/// inode alone where a file system has several devices, so the process must have the
+/// file open too.
+fn holder_among(locks: &str, file: &fs::Metadata) -> Option<u32> {
+    let mut pids = locks.lines().filter_map(|line| {
         // "1: FLOCK  ADVISORY  WRITE 708 00:13:11284 0 EOF"; waiters have "->".
         let words: Vec<&str> = line.split_whitespace().collect();
         let [_, "FLOCK", _, _, pid, inode, ..] = words[..] else {
@@ -120,12 +142,7 @@ fn holder_of(path: &Path) -> Option<Holder> {
         let inode: u64 = inode.rsplit(':').next()?.parse().ok()?;
         pid.parse::<u32>().ok().filter(|_| inode == file.ino())
     });
-    pids.filter(|pid| has_open(*pid, &file))
-        .map(|pid| Holder {
-            pid,
-            command: command_of(pid),
-        })
-        .next()
+    pids.find(|pid| has_open(*pid, file))
 }
 
 fn has_open(pid: u32, file: &fs::Metadata) -> bool {
