@@ -11,12 +11,25 @@ use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
-use crate::{Error, Result};
+use crate::{Error, Result, raw};
 
 /// The calling thread's namespace. Not `/proc/self`: that is the process's
 /// first thread's.
 const OWN: &str = "/proc/thread-self/ns/net";
+
+/// Opens the calling thread's namespace. The kernel gives that of a socket at once; on
+/// the way through `/proc` it makes an entry for each step, as it does for every process
+/// that looks at itself there.
+fn own() -> io::Result<File> {
+    let (kind, flags) = (SockType::Datagram, SockFlag::SOCK_CLOEXEC);
+    let socket = socket(AddressFamily::Unix, kind, flags, None)?;
+    match raw::namespace_of(&socket) {
+        Ok(namespace) => Ok(namespace.into()),
+        Err(_) => File::open(OWN),
+    }
+}
 
 /// A network namespace, held open.
 #[derive(Debug)]
@@ -51,7 +64,7 @@ impl Netns {
         match is_namespace {
             true => Ok(Netns {
                 file,
-                home: File::open(OWN)?,
+                home: own()?,
                 path: path.to_owned(),
             }),
             false => Err(not("it is an ordinary file".into())),
@@ -73,7 +86,7 @@ impl Netns {
             std::fs::create_dir_all(folder).map_err(|error| not(error.to_string()))?;
         }
         File::create(path).map_err(|error| not(error.to_string()))?;
-        let home = File::open(OWN)?;
+        let home = own()?;
         unshare(CloneFlags::CLONE_NEWNET).map_err(io::Error::from)?;
         let entered = Entered { home: &home };
         let bind = MsFlags::MS_BIND;

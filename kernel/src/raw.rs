@@ -1,7 +1,7 @@
 //! All of the project's `unsafe` code.
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -81,6 +81,20 @@ pub(crate) fn get_option(
         )
     };
     Errno::result(done).map(drop)
+}
+
+/// Opens the network namespace of a socket (`SIOCGSKNS`, since Linux 4.10), which
+/// needs `CAP_NET_ADMIN` there. The descriptor is closed on exec.
+///
+/// # Errors
+/// What `ioctl` says.
+pub(crate) fn namespace_of(socket: &OwnedFd) -> nix::Result<OwnedFd> {
+    /// linux/sockios.h
+    const SIOCGSKNS: libc::Ioctl = 0x894c;
+    // SAFETY: the request takes no address.
+    let descriptor = Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) })?;
+    // SAFETY: the kernel has just opened it for this caller, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 /// Names a tap interface and says what it is: `struct ifreq` (linux/if.h) as
