@@ -1,5 +1,7 @@
 //! The socket: one a namespace, synchronous, requests sent together.
 
+use std::cell::Cell;
+
 use netlink_packet_core::Emitable;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
@@ -50,7 +52,6 @@ impl Operation {
 pub struct Netlink {
     socket: Socket,
     sequence: u32,
-    buffer: Vec<u8>,
 }
 
 impl Netlink {
@@ -69,7 +70,6 @@ impl Netlink {
         Ok(Netlink {
             socket,
             sequence: 0,
-            buffer: Vec::new(),
         })
     }
 
@@ -116,7 +116,7 @@ impl Netlink {
         self.socket.send(&bytes, 0)?;
 
         let mut refused = None;
-        receive(&self.socket, &mut self.buffer, |message| {
+        receive(&self.socket, |message| {
             let index = message.sequence.wrapping_sub(first) as usize;
             let Some(operation) = operations.get(index) else {
                 return Ok(true);
@@ -191,7 +191,7 @@ impl Netlink {
         self.socket.send(&bytes, 0)?;
 
         let mut interrupted = false;
-        receive(&self.socket, &mut self.buffer, |message| {
+        receive(&self.socket, |message| {
             if message.sequence != sequence {
                 return Ok(true);
             }
@@ -223,15 +223,32 @@ impl Netlink {
     }
 }
 
-/// Receives messages into `buffer` for as long as `each` wants more.
+thread_local! {
+    /// Where the thread's messages are received, over whichever connection: each page
+    /// that a process touches for the first time costs it as much as a system call.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Receives messages for as long as `each` wants more.
 pub(crate) fn receive(
     socket: &Socket,
-    buffer: &mut Vec<u8>,
-    mut each: impl FnMut(&Message<'_>) -> Result<bool>,
+    each: impl FnMut(&Message<'_>) -> Result<bool>,
 ) -> Result<()> {
+    // `each` may receive something itself, and finds an empty one.
+    let mut buffer = BUFFER.take();
     // The kernel's own buffers for lists are at most this large.
     buffer.clear();
     buffer.reserve(32 * 1024);
+    let received = receive_into(&mut buffer, socket, each);
+    BUFFER.set(buffer);
+    received
+}
+
+fn receive_into(
+    buffer: &mut Vec<u8>,
+    socket: &Socket,
+    mut each: impl FnMut(&Message<'_>) -> Result<bool>,
+) -> Result<()> {
     loop {
         buffer.clear();
         match socket.recv(buffer, 0) {

@@ -82,7 +82,7 @@ impl Netfilter {
     fn ask(&mut self, question: Batch, mut each: impl FnMut(&[u8])) -> Result<()> {
         let (bytes, last) = question.finish();
         self.socket.send(&bytes, 0)?;
-        receive(&self.socket, &mut Vec::new(), |message| {
+        receive(&self.socket, |message| {
             match message.kind {
                 DONE => return Ok(false),
                 ERROR => match decode::refusal(message) {
@@ -102,7 +102,7 @@ impl Netfilter {
         let (bytes, last) = batch.finish();
         self.socket.send(&bytes, 0)?;
         let mut refusal = None;
-        receive(&self.socket, &mut Vec::new(), |message| {
+        receive(&self.socket, |message| {
             // Anything but an error message is what was asked for.
             let is_error = message.kind == ERROR;
             refusal = decode::refusal(message).filter(|_| is_error);
