@@ -18,6 +18,9 @@ use crate::{Error, Result, lease, removal, routes, source_routing};
 pub(crate) enum Announcement {
     /// When its hardware address is set once more, after whatever lets its frames pass.
     OnceFramesPass,
+    /// As frames pass from the beginning, when it comes up; with IPv6 addresses, for which
+    /// the kernel does not do that, when its hardware address is set once more.
+    AtOnce,
     /// When it comes up: its driver lets nobody set the address.
     WhenUp,
     /// It has no neighbours that ask.
@@ -183,6 +186,9 @@ impl<'a> Inside<'a> {
             false => kernel::add_address,
         };
         let mut operations: Vec<_> = nets.map(|net| add(link.index, net)).collect();
+        if self.announcement == Announcement::AtOnce && !has_ipv6(layer3) {
+            self.announcement = Announcement::WhenUp;
+        }
         if self.announcement == Announcement::WhenUp {
             operations.push(kernel::announce_when_up(link.index));
         }
@@ -289,13 +295,14 @@ impl<'a> Inside<'a> {
     }
 
     /// The last step: has the kernel tell the neighbours (gratuitous ARP, unsolicited
-    /// neighbour advertisements) now that frames can pass: it does so whenever a link is
-    /// given a hardware address, also when it is the same. With it come the rules that
-    /// send packets to the interface's own table; they would stay in the container if
-    /// anything failed after them.
+    /// neighbour advertisements) now that frames can pass, if it has not yet: it does so
+    /// whenever a link is given a hardware address, also when it is the same. With it come
+    /// the rules that send packets to the interface's own table; they would stay in the
+    /// container if anything failed after them.
     pub(crate) fn announce(&mut self, link: &Link) -> Result<()> {
         let mut operations: Vec<_> = self.rules.iter().map(kernel::add_rule).collect();
-        if self.announcement == Announcement::OnceFramesPass {
+        let again = [Announcement::OnceFramesPass, Announcement::AtOnce];
+        if again.contains(&self.announcement) {
             operations.extend(link.mac.map(|mac| kernel::set_mac(link.index, mac)));
         }
         let announced = self.netlink.apply(&operations);

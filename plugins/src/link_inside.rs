@@ -38,7 +38,7 @@ pub(crate) trait LinkInside: Sized {
 
     /// How its link makes itself known to its neighbours.
     fn announcement(&self) -> Announcement {
-        Announcement::OnceFramesPass
+        Announcement::AtOnce
     }
 
     /// What is to be checked before anything is changed.

@@ -198,11 +198,17 @@ fn add(namespace: &File, words: &[String], verb: &str) -> Outcome<()> {
         for address in &attachment.addresses {
             batch.address(index, *address);
         }
-        batch.up(index, announced);
+        let ipv6 = attachment.gateways.iter().any(IpAddr::is_ipv6);
+        // A macvlan's frames pass when it is up. IPv6 is announced with the hardware
+        // address alone.
+        let at_once = attachment.kind == "macvlan" && !ipv6;
+        if announced && at_once {
+            batch.message(RTM_SETLINK, 0, &ifinfo(index, 0), Batch::announcing);
+        }
+        batch.up(index, announced && !at_once);
         for gateway in &attachment.gateways {
             batch.default_route(index, *gateway);
         }
-        let ipv6 = attachment.gateways.iter().any(IpAddr::is_ipv6);
         if announced && ipv6 {
             fs::write(format!("/proc/sys/net/ipv6/conf/{name}/ndisc_notify"), "1")?;
         }
@@ -210,7 +216,7 @@ fn add(namespace: &File, words: &[String], verb: &str) -> Outcome<()> {
         if opened && attachment.kind == "bridge" {
             open_port(&host, attachment)?;
         }
-        if announced {
+        if announced && !at_once {
             announce(&container, attachment, index)?;
         }
     }
@@ -461,14 +467,20 @@ impl Batch {
     fn up(&mut self, index: u32, announcing: bool) {
         self.message(RTM_SETLINK, 0, &ifinfo(index, IFF_UP), |link| {
             if announcing {
-                link.nest(IFLA_AF_SPEC, |families| {
-                    families.nest(2, |inet| {
-                        inet.nest(IFLA_INET_CONF, |conf| {
-                            conf.number(IPV4_DEVCONF_ARP_NOTIFY, 1);
-                        });
-                    });
-                });
+                link.announcing();
             }
+        });
+    }
+
+    /// Has the kernel tell the neighbours whenever the link comes up from now on, or is
+    /// given a hardware address.
+    fn announcing(&mut self) {
+        self.nest(IFLA_AF_SPEC, |families| {
+            families.nest(2, |inet| {
+                inet.nest(IFLA_INET_CONF, |conf| {
+                    conf.number(IPV4_DEVCONF_ARP_NOTIFY, 1);
+                });
+            });
         });
     }
 

@@ -28,15 +28,19 @@ pub(crate) fn trials() -> Vec<Trial> {
         }),
         ours("announce/bridge/forwards-IPv6-at-once", forwards_at_once),
         ours("announce/bridge/neighbours-learn-the-new-mac", || {
-            neighbours_learn(bridge)
+            neighbours_learn(bridge, Family::Dual)
         }),
         ours(
             "announce/bridge/neighbours-learn-on-a-crowded-bridge",
             crowded,
         ),
         ours("announce/macvlan/neighbours-learn-the-new-mac", || {
-            neighbours_learn(macvlan)
+            neighbours_learn(macvlan, Family::Dual)
         }),
+        ours(
+            "announce/macvlan/neighbours-learn-the-new-mac/IPv4-alone",
+            || neighbours_learn(macvlan, Family::V4),
+        ),
         ours("announce/bridge/router-advertisements-are-refused", || {
             refuses_routers(bridge)
         }),
@@ -109,18 +113,18 @@ fn forwards_at_once() {
     container.ping("2001:db8::2");
 }
 
-fn neighbours_learn(config: Config) {
+fn neighbours_learn(config: Config, family: Family) {
     let (fabric, host) = on_fabric();
-    let config = config(Family::Dual, json!({}));
+    let config = config(family, json!({}));
     let first = host.container("first");
     add(&first, &config);
     match on_bridge(&config) {
         true => {
             // A new bridge forgets its neighbours when it gets its carrier.
             host.wait_for_carrier("br0");
-            learns(&host, "br0", &host, &config);
+            learns(&host, "br0", &host, &config, family);
         }
-        false => learns(&fabric, "fabric", &host, &config),
+        false => learns(&fabric, "fabric", &host, &config, family),
     }
 }
 
@@ -133,14 +137,19 @@ fn crowded() {
     host.wait_for_carrier("br0");
     let port = |n| format!("link add p{n} type veth peer name q{n}\nlink set p{n} master br0\n");
     host.ip(&(0..80).map(port).collect::<String>());
-    learns(&host, "br0", &host, &config);
+    learns(&host, "br0", &host, &config, Family::Dual);
 }
 
 /// A neighbour still believes in the previous owner of the addresses. It must learn of the new one
 /// without having sent anything.
-fn learns(neighbour: &impl Namespace, device: &str, host: &Host, config: &Value) {
-    let addresses = ["10.1.2.3", "fd00:1:2::3"];
-    for address in addresses {
+fn learns(neighbour: &impl Namespace, device: &str, host: &Host, config: &Value, family: Family) {
+    let nets: &[&str] = match family {
+        Family::V4 => &["10.1.2.3/24"],
+        Family::V6 => &["fd00:1:2::3/64"],
+        Family::Dual => &["10.1.2.3/24", "fd00:1:2::3/64"],
+    };
+    let addresses = || nets.iter().filter_map(|net| net.split('/').next());
+    for address in addresses() {
         let old = "02:00:00:00:00:99";
         neighbour.ip(&format!(
             "neighbour replace {address} lladdr {old} dev {device} nud reachable"
@@ -148,10 +157,7 @@ fn learns(neighbour: &impl Namespace, device: &str, host: &Host, config: &Value)
     }
     let container = host.container("c");
     add(&container, config);
-    assert_eq!(
-        container.addresses("eth0"),
-        ["10.1.2.3/24", "fd00:1:2::3/64"]
-    );
+    assert_eq!(container.addresses("eth0"), nets);
     let mac = container.link("eth0").expect("it was attached")["address"].clone();
     let known = |address: &str| {
         let table = neighbour.ip_json("neighbour show");
@@ -162,7 +168,7 @@ fn learns(neighbour: &impl Namespace, device: &str, host: &Host, config: &Value)
             .find(|entry| entry["dst"] == address);
         entry.is_some_and(|entry| entry["lladdr"] == mac)
     };
-    for address in addresses {
+    for address in addresses() {
         neighbour.wait_until(&format!("the owner of {address} is known"), || {
             known(address)
         });

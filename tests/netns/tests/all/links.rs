@@ -28,6 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             ipvlan_in_container,
         ),
         trial_needing(IPVLAN, "ipvlan/announced-when-up/slash24", ipvlan_announced),
+        trial_needing(VLAN, "vlan/announced-when-up/slash24", vlan_announced),
         trial_needing(VLAN, "vlan/vlans-are-apart/slash24", vlans_are_apart),
         trial_needing(
             VLAN,
@@ -301,6 +302,29 @@ fn ipvlan_announced() {
             list.any(|entry| entry["dst"] == address && entry["lladdr"] == now)
         };
         known("10.1.2.2") && known("fd00:1:2::2")
+    });
+}
+
+/// A neighbour that believes in somebody else learns who has the address.
+fn vlan_announced() {
+    let fabric = Fabric::new();
+    let hosts = ["one", "two"].map(Host::new);
+    let attached = |number: usize| {
+        fabric.join(&hosts[number], "eth0", &[]);
+        let container = hosts[number].container("c");
+        let mut config = of("vlan", json!({"master": "eth0", "vlanId": 7}));
+        let start = format!("10.1.2.1{number}");
+        config["ipam"]["ranges"] = json!([[{"subnet": "10.1.2.0/24", "rangeStart": start}]]);
+        call(&container, &config).add().success();
+        container
+    };
+    let neighbour = attached(0);
+    let old = "lladdr 02:00:00:00:00:99 dev eth0 nud reachable";
+    neighbour.ip(&format!("neighbour replace 10.1.2.11 {old}"));
+    let now = link(&attached(1), "eth0")["address"].clone();
+    neighbour.wait_until("the new owner is known", || {
+        let known = neighbour.ip_json("neighbour show to 10.1.2.11");
+        known[0]["lladdr"] == now
     });
 }
 
