@@ -22,6 +22,8 @@ pub struct Directory {
 struct Entry {
     /// The network's name, as far as it could be read.
     name: Option<String>,
+    /// Whether the file's name says that it has a list of plugins.
+    is_list: bool,
     network: Result<Network, Error>,
 }
 
@@ -39,17 +41,14 @@ impl Directory {
         })
     }
 
-    /// The networks that could be read. Of several with one name only the first
-    /// is ever used, so only that is here.
+    /// The networks that could be read. Of several with one name only one is ever
+    /// used, so only that is here.
     pub fn networks(&self) -> impl Iterator<Item = &Network> {
-        let good = self.entries.iter().enumerate();
-        good.filter_map(|(index, entry)| {
+        self.entries.iter().filter_map(|entry| {
             let network = entry.network.as_ref().ok()?;
-            let before = &self.entries[..index];
-            let first = before
-                .iter()
-                .all(|e| e.name.as_ref() != Some(&network.name));
-            first.then_some(network)
+            let used = self.entry(&network.name);
+            used.is_some_and(|used| std::ptr::eq(used, entry))
+                .then_some(network)
         })
     }
 
@@ -64,11 +63,7 @@ impl Directory {
     /// Its file is broken, or there is none: [`Error::NoSuchNetwork`] says which
     /// there are, and which files may have been it but could not be read.
     pub fn find(&self, name: &str) -> Result<&Network, Error> {
-        let found = self
-            .entries
-            .iter()
-            .find(|e| e.name.as_deref() == Some(name));
-        match found.map(|entry| &entry.network) {
+        match self.entry(name).map(|entry| &entry.network) {
             Some(Ok(network)) => Ok(network),
             Some(Err(error)) => Err(Error::BrokenNetwork {
                 name: name.to_owned(),
@@ -76,6 +71,14 @@ impl Directory {
             }),
             None => Err(self.no_such(name)),
         }
+    }
+
+    /// Of several files for one network the first is used, and as in libcni a
+    /// `.conflist` before the others.
+    fn entry(&self, name: &str) -> Option<&Entry> {
+        let named = |entry: &&Entry| entry.name.as_deref() == Some(name);
+        let list = self.entries.iter().find(|e| e.is_list && named(e));
+        list.or_else(|| self.entries.iter().find(named))
     }
 
     fn no_such(&self, name: &str) -> Error {
@@ -94,11 +97,13 @@ impl Directory {
 impl Entry {
     fn read(file: &Path) -> Self {
         let raw = read(file).and_then(|bytes| parse_object(&bytes));
+        let is_list = file.extension().is_some_and(|e| e == "conflist");
         let raw = match raw {
             Ok(raw) => raw,
             Err(error) => {
                 return Entry {
                     name: None,
+                    is_list,
                     network: Err(error.in_file(file)),
                 };
             }
@@ -106,6 +111,7 @@ impl Entry {
         let name = fold::get(&raw, "name").and_then(Value::as_str);
         Entry {
             name: name.map(str::to_owned),
+            is_list,
             network: Network::from_file(file, raw).map_err(|error| error.in_file(file)),
         }
     }
@@ -185,6 +191,27 @@ mod tests {
         ]);
         assert_eq!(names(&directory), ["c", "b", "a", "l"]);
         assert_eq!(directory.find("b").unwrap().plugins[0].plugin_type, "x");
+    }
+
+    #[test]
+    fn a_list_comes_before_other_files_of_its_network() {
+        let (_dir, directory) = directory(&[
+            ("10-n.conf", r#"{"name":"n","type":"alone"}"#),
+            ("20-m.conf", r#"{"name":"m","type":"x"}"#),
+            (
+                "90-n.conflist",
+                r#"{"name":"n","plugins":[{"type":"listed"}]}"#,
+            ),
+            (
+                "95-n.conflist",
+                r#"{"name":"n","plugins":[{"type":"late"}]}"#,
+            ),
+        ]);
+        assert_eq!(names(&directory), ["m", "n"]);
+        assert_eq!(
+            directory.find("n").unwrap().plugins[0].plugin_type,
+            "listed"
+        );
     }
 
     #[test]
