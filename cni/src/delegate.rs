@@ -172,6 +172,8 @@ pub fn execute_file(file: &Path, env: &Environment, stdin: &[u8]) -> Result<Vec<
     }
     let output = child.wait_with_output().map_err(cannot)?;
     if output.status.success() {
+        // What it has to say besides goes where ours goes; nobody need hear it.
+        let _ = std::io::stderr().write_all(&output.stderr);
         return Ok(output.stdout);
     }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();

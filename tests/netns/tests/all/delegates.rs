@@ -129,6 +129,7 @@ fn delegate_to_static(kind: &str) {
 /// An IPAM plugin that writes down how it was called and what it saw.
 const SPY: &str = r#"#!/bin/sh
 cat > /run/spy/$CNI_COMMAND.stdin
+echo "the spy was told to $CNI_COMMAND" >&2
 echo "$CNI_CONTAINERID $CNI_NETNS $CNI_IFNAME $CNI_ARGS $CNI_PATH" > /run/spy/$CNI_COMMAND.call
 nsenter --net="$CNI_NETNS" ip link show "$CNI_IFNAME" > /run/spy/$CNI_COMMAND.link 2>&1
 if [ $CNI_COMMAND = ADD ]; then
@@ -151,9 +152,10 @@ fn delegate_gets_the_call() {
     let call = call(OURS, &container, &config)
         .env("CNI_PATH", "/nowhere:/run/spy")
         .env("CNI_ARGS", "IgnoreUnknown=1;K=V");
-    call.add().success();
-    call.del().success();
-    for verb in ["ADD", "DEL"] {
+    for (verb, outcome) in [("ADD", call.add()), ("DEL", call.del())] {
+        outcome.success();
+        let told = format!("the spy was told to {verb}\n");
+        assert_eq!(outcome.stderr, told, "{verb}");
         let seen = host.read(&format!("/run/spy/{verb}.call"));
         let expected = "c /run/netns/c eth0 IgnoreUnknown=1;K=V /nowhere:/run/spy\n";
         assert_eq!(seen.as_deref(), Some(expected), "{verb}");
