@@ -25,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ours("host-access/on-another-master", on_another_master),
         ours("host-access/by-source", by_source),
         ours("host-access/mac-of-its-own", own_mac),
+        ours("host-access/shared-addresses", shared_addresses),
     ]
     .into_iter()
     .flatten()
@@ -248,6 +249,41 @@ fn gone_with_the_last() {
         .env("CNI_IFNAME", "eth0");
     zero.del().success();
     zero.del().success();
+    only_the_network_remains(&before, &look(&host));
+}
+
+/// An address that many have leads to none of them in particular; their own lead to each.
+fn shared_addresses() {
+    let (_fabric, host) = on_fabric(&NEAR[..1]);
+    let before = look(&host);
+    let of_each = json!([{"subnet": "10.1.2.0/24"}]);
+    let of_all = json!([{"subnet": "10.9.9.9/32", "shared": true}]);
+    let ranges = |sets: &[&Value]| config(json!({"ipam": {"type": "host-local", "ranges": sets}}));
+    let both = ranges(&[&of_each, &of_all]);
+    let [one, two] = ["one", "two"].map(|id| attach(&host, &both, id));
+    for (container, own) in [(&one, "10.1.2.2"), (&two, "10.1.2.3")] {
+        assert_eq!(
+            container.addresses("eth0"),
+            [&format!("{own}/24"), "10.9.9.9/32"]
+        );
+        host.ping(own);
+        container.ping("10.1.2.200");
+        let result = call(container, &both).add().success();
+        call(container, &with_previous(&both, &result))
+            .check()
+            .success();
+    }
+    let leads = |host: &Host| host.routes("-4").iter().any(|r| r["dst"] == "10.9.9.9");
+    assert!(!leads(&host), "{:?}", host.routes("-4"));
+
+    // Who has nothing else comes and goes without the others noticing.
+    let alone = ranges(&[&of_all]);
+    let third = attach(&host, &alone, "third");
+    call(&third, &alone).del().success();
+    host.ping("10.1.2.2");
+    call(&one, &both).del().success();
+    host.ping("10.1.2.3");
+    call(&two, &both).del().success();
     only_the_network_remains(&before, &look(&host));
 }
 
