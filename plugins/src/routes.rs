@@ -12,7 +12,7 @@ use crate::default_route::wish::{Wish, Wishes};
 use crate::{Error, Result};
 
 /// The kernel's metric of IPv6 routes that name none (`IP6_RT_PRIO_USER`).
-const DEFAULT_IPV6_METRIC: u32 = 1024;
+pub(crate) const DEFAULT_IPV6_METRIC: u32 = 1024;
 /// `RT_TABLE_MAIN` (linux/rtnetlink.h).
 pub(crate) const MAIN_TABLE: u32 = 254;
 

@@ -6,7 +6,7 @@
 //! own; what is written on the routes is all the state there is.
 
 use cni::{Attachment, Call, Failure, Plugin, Request, Route};
-use kernel::{RouteEntry, sysctl};
+use kernel::{Netlink, RouteEntry, sysctl};
 
 use super::advertisements::Advertisements;
 use super::converge::{self, Names};
@@ -16,7 +16,7 @@ use super::wish::{Wish, Wishes};
 use crate::attachment::Identity;
 use crate::inner::Inner;
 use crate::namespace::Namespace;
-use crate::routes;
+use crate::routes::{self, MAIN_TABLE};
 use crate::undo::Undo;
 use crate::{Error, Result, check};
 
@@ -151,8 +151,9 @@ fn settle(
         let mut defaults = converge::converge(&mut netlink, ipv4, &own)?;
         if defaults.is_empty()
             && own.wish == Some(Wish::First)
-            && let Some(route) = made(result, ipv4, &own)
+            && let Some(mut route) = made(result, ipv4, &own)
         {
+            reach_gateway(&mut netlink, &mut route)?;
             netlink.apply(&[kernel::add_route_beside_advertised(&route)])?;
             defaults = converge::converge(&mut netlink, ipv4, &own)?;
         }
@@ -174,6 +175,19 @@ fn made(result: &Attachment, ipv4: bool, own: &Own<'_>) -> Option<RouteEntry> {
     route.priority = Some(order::metric(own.wish?.priority()?, own.ifname));
     route.protocol = super::PLACED;
     Some(route)
+}
+
+/// Has a route take its gateway for a neighbour where no other route says so: `sbr` may
+/// have moved the subnet's to a table.
+fn reach_gateway(netlink: &mut Netlink, route: &mut RouteEntry) -> Result<()> {
+    for hop in &mut route.next_hops {
+        let near = netlink.routes_by(route.dst.is_ipv4(), MAIN_TABLE, hop.link)?;
+        let mut subnets = near.iter().filter(|near| near.dst.prefix() > 0);
+        hop.on_link = !hop
+            .gateway
+            .is_some_and(|gateway| subnets.any(|subnet| subnet.dst.contains(gateway)));
+    }
+    Ok(())
 }
 
 /// What holds for routes to come, and for those of links that lose their carrier.

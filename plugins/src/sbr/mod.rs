@@ -4,19 +4,21 @@
 //! It is the reference's plugin, with its keys and its tables from 100 up, one an
 //! address. Our own interface plugins do the like by `sourceRouting`.
 
+mod moves;
+
 use std::net::IpAddr;
 
 use cni::{Attachment, Call, Failure, Ip, Plugin, Request};
-use ipnetwork::IpNetwork;
-use kernel::{Link, Netlink, RouteEntry, Rule};
+use kernel::{Link, Netlink, Rule};
 use serde::Deserialize;
 
 use crate::default_route::PLACED;
 use crate::inner::Inner;
 use crate::namespace::Namespace;
-use crate::routes::{self, MAIN_TABLE};
+use crate::routes::MAIN_TABLE;
 use crate::undo::Undo;
 use crate::{Error, Result, check, source_routing};
+use moves::{Found, Moves, OwnTable};
 
 /// The first table that is looked at for a free one.
 const FIRST_TABLE: u32 = 100;
@@ -132,7 +134,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let inner = Inner::of(call)?;
     let namespace = Namespace::open(request)?;
     let mut undo = Undo::default();
-    let result = inner.add()?;
+    let mut result = inner.add()?;
     undo.push(|| inner.undo());
     let ips: Vec<Ip> = own_addresses(request, &result)
         .into_iter()
@@ -144,19 +146,54 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let _alone = namespace.lock()?;
     let mut netlink = namespace.netlink()?;
     let link = namespace.link(&mut netlink)?;
-    let addresses: Vec<_> = ips.iter().map(|ip| ip.address.ip()).collect();
+    let found = find(&mut netlink, keys.table, &ips)?;
+    let moves = match keys.table {
+        Some(table) => Moves::rules_alone(&found, &ips, table),
+        None => Moves::of(&keys, &link, &ips, &found),
+    };
     let undone = &namespace;
-    undo.push(move || forget_addresses(&mut undone.netlink()?, &addresses, keys.table));
-    match keys.table {
-        Some(table) => {
-            for ip in &ips {
-                lead(&mut netlink, ip.address.ip(), table)?;
-            }
-        }
-        None => move_routes(&mut netlink, &keys, &link, &ips)?,
-    }
+    let back = moves.back();
+    undo.push(move || {
+        // The turn of the ADD itself is over by now.
+        let _alone = undone.lock()?;
+        Ok::<_, Error>(undone.netlink()?.apply(&back)?)
+    });
+    moves.carry_out(&mut netlink)?;
+    result.routes.retain(|route| moves.keeps(&found, route));
     undo.keep();
     Ok(result)
+}
+
+/// What is in the namespace: its rules, the routes of the main table, and the table that
+/// each address has or is to have.
+fn find(netlink: &mut Netlink, fixed: Option<u32>, ips: &[Ip]) -> Result<Found> {
+    let mut found = Found::default();
+    for ipv4 in [true, false] {
+        found.rules.extend(netlink.rules(ipv4)?);
+        found.main.extend(netlink.routes(ipv4, MAIN_TABLE)?);
+    }
+    if fixed.is_some() {
+        return Ok(found);
+    }
+    for ip in ips {
+        let address = ip.address.ip();
+        // From another try of the same ADD.
+        let mut own = found.rules.iter();
+        let own = own
+            .find(|rule| source_routing::is_for(rule, address) && rule.protocol == PLACED)
+            .map(|rule| rule.table);
+        found.tables.push(match own {
+            Some(number) => OwnTable {
+                number,
+                routes: netlink.routes(address.is_ipv4(), number)?,
+            },
+            None => OwnTable {
+                number: free_table(netlink, &found)?,
+                routes: Vec::new(),
+            },
+        });
+    }
+    Ok(found)
 }
 
 /// Takes the rules of the interface's addresses away, if it is this attachment's, and
@@ -215,135 +252,16 @@ fn forget_dangling(netlink: &mut Netlink) -> Result<()> {
     Ok(netlink.apply(&dangling)?)
 }
 
-/// Gives each address a table of its own with the interface's routes of its family,
-/// then the rule that leads there, then takes the routes out of the main table.
-fn move_routes(netlink: &mut Netlink, keys: &Keys, link: &Link, ips: &[Ip]) -> Result<()> {
-    let mut of_link = Vec::new();
-    for ipv4 in [true, false] {
-        let mut routes = netlink.routes(ipv4, MAIN_TABLE)?;
-        routes.retain(|route| is_movable(route, link.index));
-        of_link.extend(routes);
-    }
-    let mut taken = Vec::new();
-    for ip in ips {
-        let address = ip.address.ip();
-        let rules = netlink.rules(address.is_ipv4())?;
-        // From another try of the same ADD.
-        let own = rules
-            .iter()
-            .find(|rule| source_routing::is_for(rule, address) && rule.protocol == PLACED);
-        let table = match own {
-            Some(rule) => rule.table,
-            None => free_table(netlink, &taken)?,
-        };
-        taken.push(table);
-        let routes = routes_for(keys, link, ip, &of_link, table);
-        netlink.apply(&routes.iter().map(kernel::replace_route).collect::<Vec<_>>())?;
-        lead(netlink, address, table)?;
-    }
-    let mut operations = Vec::new();
-    if keys.add_source_hints {
-        operations.extend(
-            ips.iter()
-                .map(|ip| kernel::replace_route(&hinted(ip, link))),
-        );
-    }
-    // The subnets' routes stay with hints: for IPv4 in their place, for IPv6 beside.
-    let is_beside = |route: &RouteEntry| !route.dst.is_ipv4() && route.source.is_none();
-    let goes =
-        |route: &&RouteEntry| !keys.add_source_hints || leaves_subnet(route) || is_beside(route);
-    operations.extend(of_link.iter().filter(goes).map(kernel::delete_route));
-    Ok(netlink.apply(&operations)?)
-}
-
-/// Sends an address's packets to a table. Rules are not compared with each other by
-/// the kernel when it chooses their places.
-fn lead(netlink: &mut Netlink, address: IpAddr, table: u32) -> Result<()> {
-    let rules = netlink.rules(address.is_ipv4())?;
-    let is_it = |rule: &Rule| source_routing::is_for(rule, address) && rule.table == table;
-    match rules.iter().any(is_it) {
-        true => Ok(()),
-        false => {
-            let rule = Rule::from_address(address, table, PLACED);
-            Ok(netlink.apply(&[kernel::add_rule(&rule)])?)
-        }
-    }
-}
-
-/// The routes of one address's table.
-fn routes_for(
-    keys: &Keys,
-    link: &Link,
-    ip: &Ip,
-    of_link: &[RouteEntry],
-    table: u32,
-) -> Vec<RouteEntry> {
-    let ipv4 = ip.address.is_ipv4();
-    let fixed = keys.configured_gateway(ipv4).is_some();
-    let same_family = of_link.iter().filter(|route| route.dst.is_ipv4() == ipv4);
-    let fits = |route: &&RouteEntry| {
-        let mut near = route
-            .next_hops
-            .iter()
-            .filter_map(|hop| hop.gateway)
-            .chain(route.source);
-        let is_fixed = fixed && route.dst.prefix() == 0;
-        // A route is of this address if it says nothing else.
-        let is_plain =
-            route.source.is_none() && route.next_hops.iter().all(|hop| hop.gateway.is_none());
-        !is_fixed && (is_plain || near.any(|near| ip.address.contains(near)))
-    };
-    let (far, near): (Vec<_>, Vec<_>) = same_family
-        .filter(fits)
-        .partition(|route| leaves_subnet(route));
-    let default = keys.gateway(ip).and_then(routes::default_via);
-    let default = default.map(|route| RouteEntry::new(route.dst, link.index, route.gw));
-    let mut routes: Vec<RouteEntry> = near.into_iter().cloned().collect();
-    routes.extend(default);
-    routes.extend(far.into_iter().cloned());
-    for route in &mut routes {
-        route.table = Some(table);
-        if route.dst.prefix() == 0 {
-            // It is the only one there, or takes the place of the one from the gateway.
-            route.priority = None;
-        }
-    }
-    routes
-}
-
-/// The subnet's route in the main table, with the address as the sender's.
-fn hinted(ip: &Ip, link: &Link) -> RouteEntry {
-    let subnet = IpNetwork::new(ip.address.network(), ip.address.prefix());
-    let mut route = RouteEntry::new(subnet.unwrap_or(ip.address), link.index, None);
-    route.source = Some(ip.address.ip());
-    route
-}
-
-fn leaves_subnet(route: &RouteEntry) -> bool {
-    route.next_hops.iter().any(|hop| hop.gateway.is_some()) || route.dst.prefix() == 0
-}
-
-/// A route of the interface alone. Link-local ones stay: every gateway needs them.
-fn is_movable(route: &RouteEntry, link: u32) -> bool {
-    let is_link_local = match route.dst {
-        IpNetwork::V4(net) => net.ip().is_link_local(),
-        IpNetwork::V6(net) => net.ip().is_unicast_link_local() || net.ip().is_multicast(),
-    };
-    let mut hops = route.next_hops.iter();
-    route.is_unicast && !is_link_local && hops.all(|hop| hop.link == link)
-}
-
 /// The first table that no rule leads to and that has no routes.
-fn free_table(netlink: &mut Netlink, taken: &[u32]) -> Result<u32> {
-    let mut led_to = taken.to_vec();
-    for ipv4 in [true, false] {
-        led_to.extend(netlink.rules(ipv4)?.iter().map(|rule| rule.table));
-    }
+fn free_table(netlink: &mut Netlink, found: &Found) -> Result<u32> {
     let mut table = FIRST_TABLE;
     loop {
         let is_reserved = (253..=255).contains(&table);
+        let is_led_to = found.rules.iter().any(|rule| rule.table == table);
+        let is_taken = found.tables.iter().any(|own| own.number == table);
         if !is_reserved
-            && !led_to.contains(&table)
+            && !is_led_to
+            && !is_taken
             && netlink.routes(true, table)?.is_empty()
             && netlink.routes(false, table)?.is_empty()
         {
@@ -356,7 +274,9 @@ fn free_table(netlink: &mut Netlink, taken: &[u32]) -> Result<u32> {
 fn check_rules(request: &Request, inner: &Inner<'_>) -> Result<()> {
     let keys = Keys::read(request)?;
     let result = inner.prev_result()?.ok_or(Error::NoPrevResult)?;
-    let mut netlink = Namespace::open(request)?.netlink()?;
+    let namespace = Namespace::open(request)?;
+    let mut netlink = namespace.netlink()?;
+    let link = namespace.link(&mut netlink)?;
     for ip in own_addresses(request, &result) {
         let address = ip.address.ip();
         let ipv4 = address.is_ipv4();
@@ -376,10 +296,37 @@ fn check_rules(request: &Request, inner: &Inner<'_>) -> Result<()> {
                 &check::listed(&found),
             ));
         };
-        if keys.table.is_none() && netlink.routes(ipv4, rule.table)?.is_empty() {
-            let what = format!("table {} for {address}", rule.table);
-            return Err(check::differs(&what, "the routes of its network", "none"));
+        if keys.table.is_none() {
+            check_table(&mut netlink, &keys, &link, ip, rule.table)?;
         }
     }
     Ok(())
+}
+
+/// Compares the way to everywhere of an address; one that has none has its subnet.
+fn check_table(netlink: &mut Netlink, keys: &Keys, link: &Link, ip: &Ip, table: u32) -> Result<()> {
+    let ipv4 = ip.address.is_ipv4();
+    let found = netlink.routes_by(ipv4, table, link.index)?;
+    let fixed = keys.configured_gateway(ipv4);
+    let is_there = match keys.gateway(ip) {
+        // A route of the network's may name another gateway than the address does.
+        Some(_) => found.iter().any(|route| {
+            let mut hops = route.next_hops.iter();
+            let is_it = fixed.is_none_or(|_| hops.any(|hop| hop.gateway == fixed));
+            route.dst.prefix() == 0 && route.is_unicast && is_it
+        }),
+        None => !found.is_empty(),
+    };
+    match is_there {
+        true => Ok(()),
+        false => {
+            let expected = match keys.gateway(ip) {
+                Some(gateway) => format!("a default route via {gateway}"),
+                None => "the routes of its network".into(),
+            };
+            let found: Vec<_> = found.iter().map(check::told).collect();
+            let what = format!("table {table} for {}", ip.address.ip());
+            Err(check::differs(&what, &expected, &check::listed(&found)))
+        }
+    }
 }
