@@ -8,7 +8,7 @@ use crate::index::Searched;
 use crate::lease::{Lease, Owner};
 use crate::pool::Pool;
 use crate::range::{Candidate, Range};
-use crate::store::{Leases, Taken, last_reserved};
+use crate::store::{Leases, Taken};
 use crate::{Error, clock, local};
 
 /// An allocation under way.
@@ -100,15 +100,20 @@ impl<'a> Allocation<'a> {
             self.leases.confirm(again.address, self.owner)?;
             return Ok(again);
         }
-        for (_, range) in self.pool.searched(set) {
-            let last = self.leases.last_reserved_path(set);
-            self.leases
-                .in_index(|index| index.know(range, || last_reserved(&last)))?;
-        }
+        self.know_pool()?;
         match wanted {
             Some(wanted) => self.grant(set, wanted),
             None => self.next_free(set),
         }
+    }
+
+    /// Has the index know all ranges of the pool, of which it must lose none.
+    fn know_pool(&mut self) -> Result<(), Error> {
+        let pool = self.pool;
+        let sets = 0..pool.sets().len();
+        let of_set = |set| pool.searched(set).map(move |(_, range)| (set, range));
+        let ranges: Vec<(usize, Searched<'_>)> = sets.flat_map(of_set).collect();
+        self.leases.know(&ranges)
     }
 
     /// Gives the address that was asked for.

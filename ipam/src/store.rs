@@ -414,7 +414,7 @@ impl Leases {
 
     /// The address that was given out last from a range set, if that is known.
     pub fn last_reserved(&self, set: usize) -> Option<IpAddr> {
-        last_reserved(&self.last_reserved_path(set))
+        last_reserved(&self.directory, set)
     }
 
     /// Remembers the address that was given out last from a range set, for the
@@ -423,23 +423,24 @@ impl Leases {
     /// # Errors
     /// [`Error::Store`].
     pub fn set_last_reserved(&self, set: usize, address: IpAddr) -> Result<(), Error> {
-        let path = self.last_reserved_path(set);
+        let path = last_reserved_path(&self.directory, set);
         lease_file::write_text(&path, &address.to_string()).map_err(|e| failed("write", &path, e))
     }
 
     fn path(&self, address: IpAddr) -> PathBuf {
         self.directory.join(address.to_string())
     }
-
-    /// The file that tells the address that was given out last.
-    pub(crate) fn last_reserved_path(&self, set: usize) -> PathBuf {
-        self.directory.join(format!("last_reserved_ip.{set}"))
-    }
 }
 
-/// The address that a file of the reference's says was given out last.
-pub(crate) fn last_reserved(path: &Path) -> Option<IpAddr> {
-    lease_file::read_text(path)?.parse().ok()
+/// The reference's file that tells the address that was given out last.
+fn last_reserved_path(directory: &Path, set: usize) -> PathBuf {
+    directory.join(format!("last_reserved_ip.{set}"))
+}
+
+fn last_reserved(directory: &Path, set: usize) -> Option<IpAddr> {
+    lease_file::read_text(&last_reserved_path(directory, set))?
+        .parse()
+        .ok()
 }
 
 /// How an address is taken.

@@ -110,6 +110,78 @@ fn released_addresses_come_back_in_the_order_of_their_release() {
     assert_eq!(again, expected);
 }
 
+/// Sets of as many ranges of one address each, as `sets` has numbers.
+fn many_ranges(sets: &[u8], ipam: Value) -> Network {
+    let range = |set: usize, n: u8| {
+        let subnet = format!("10.{set}.{n}.0");
+        json!({"subnet": format!("{subnet}/30")})
+    };
+    let set = |(set, count): (usize, &u8)| (0..*count).map(|n| range(set, n)).collect();
+    let sets: Vec<Vec<Value>> = sets.iter().enumerate().map(set).collect();
+    let mut all = json!({"ranges": sets});
+    let all_keys = all.as_object_mut().unwrap();
+    all_keys.extend(ipam.as_object().unwrap().clone());
+    Network::new(all)
+}
+
+#[test]
+fn a_set_may_have_any_number_of_ranges() {
+    for count in [1, 10, 11, 23, 24, 60] {
+        let network = many_ranges(&[count], json!({}));
+        let given = fill(&network, "c");
+        let expected: Vec<String> = (0..count).map(|n| format!("10.0.{n}.2")).collect();
+        assert_eq!(given, expected);
+        assert_eq!(code(network.run("STATUS", "")), 50);
+        let released = usize::from(count / 2);
+        network.run("DEL", &format!("c{released}")).unwrap();
+        assert_eq!(network.add("last").unwrap(), expected[released]);
+    }
+}
+
+#[test]
+fn what_is_released_rests_however_many_ranges_there_are() {
+    for sets in [&[6, 6][..], &[11], &[30, 30]] {
+        let network = many_ranges(sets, json!({}));
+        let first = network.add("first").unwrap();
+        network.add("second").unwrap();
+        network.run("DEL", "first").unwrap();
+        for n in 2..sets[0] {
+            let next = network.add(&format!("c{n}")).unwrap();
+            assert!(next.starts_with(&format!("10.0.{n}.2")), "{sets:?}: {next}");
+        }
+        assert_eq!(network.add("full").unwrap(), first, "{sets:?}");
+    }
+}
+
+#[test]
+fn ranges_of_earlier_configurations_do_not_pile_up() {
+    let network = small(json!({}));
+    for n in 0..40 {
+        let mut config = network.config.clone();
+        config["ipam"]["subnet"] = format!("10.78.{n}.0/29").into();
+        network.call("ADD", &format!("c{n}"), &config).unwrap();
+    }
+    let index = fs::read(network.beside("index")).unwrap();
+    let ranges = index.split(|byte| *byte == b'\n');
+    assert_eq!(
+        ranges.filter(|line| line.starts_with(b"10.78.")).count(),
+        10
+    );
+    let many = many_ranges(&[60], json!({}));
+    let config = |ranges: usize| {
+        let mut config = many.config.clone();
+        config["ipam"]["ranges"][0]
+            .as_array_mut()
+            .unwrap()
+            .truncate(ranges);
+        config
+    };
+    for (n, ranges) in [60, 3, 60, 20, 5, 60].into_iter().enumerate() {
+        let given = many.add_with(&format!("c{n}"), &config(ranges));
+        assert_eq!(given.unwrap(), format!("10.0.{n}.2"), "{ranges} ranges");
+    }
+}
+
 #[test]
 fn who_asks_for_it_gets_what_rests() {
     let network = small(json!({}));

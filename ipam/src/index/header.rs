@@ -1,5 +1,6 @@
 //! The first page of the index: what it is an index of, and how far the search
-//! for free addresses has come in each range.
+//! for free addresses has come in each range. Where there are many ranges it goes on
+//! over the next pages.
 
 use std::fmt;
 use std::fs::File;
@@ -15,13 +16,16 @@ use crate::digest;
 /// What has changed when an older program's index cannot be read.
 const FORMAT: u32 = 2;
 
-/// The first line: 16 digits of a checksum, and 4 that say how much it is of.
-const HEAD: usize = 16 + 1 + 4 + 1;
+/// The longest first line: 16 digits of a checksum, and some that say how much it is of.
+const HEAD: usize = 16 + 1 + 20 + 1;
 
-/// How many ranges are remembered; a page holds more.
+/// How many ranges the first page has room for, whatever their addresses.
 pub(super) const RANGES: usize = 10;
 
-/// The first page.
+/// How many each of the next has.
+const MORE_RANGES: usize = 13;
+
+/// The first page, and those that its ranges need besides.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Header {
     format: u32,
@@ -76,28 +80,41 @@ impl Header {
         }
     }
 
-    /// Reads the first page; none when it is not what was written.
+    /// How many pages it takes. That follows from the number of ranges alone, so that
+    /// what comes after it stays where it is.
+    pub(super) fn pages(&self) -> u64 {
+        let more = self.ranges.len().saturating_sub(RANGES);
+        1 + more.div_ceil(MORE_RANGES) as u64
+    }
+
+    /// Reads it; none when it is not what was written.
     pub(super) fn read(file: &File) -> Option<Self> {
         let mut page = [0; PAGE];
         let length = file.read_at(&mut page, 0).ok()?;
-        let (head, rest) = page.get(..length)?.split_at_checked(HEAD)?;
-        let (checksum, length) = std::str::from_utf8(head).ok()?.trim_end().split_once(' ')?;
+        let page = page.get(..length)?;
+        let head = page.iter().take(HEAD).position(|byte| *byte == b'\n')?;
+        let (checksum, size) = std::str::from_utf8(&page[..head]).ok()?.split_once(' ')?;
+        let size = size.parse().ok()?;
+        let rest = &page[head + 1..];
         // What an earlier and longer header has left behind it does not count.
-        let text = rest.get(..length.parse().ok()?)?;
+        let text = match rest.get(..size) {
+            Some(text) => text,
+            None => &read_on(file, rest, size)?,
+        };
         match u64::from_str_radix(checksum, 16).ok()? == digest::of_bytes(text) {
             true => Header::parse(std::str::from_utf8(text).ok()?),
             false => None,
         }
     }
 
-    /// Writes the first page, as text: people look at it when they wonder.
+    /// Writes it, as text: people look at it when they wonder.
     pub(super) fn write(&self, file: &File) -> io::Result<()> {
         let text = self.to_string();
         let checksum = digest::of_bytes(text.as_bytes());
-        let page = format!("{checksum:016x} {:04}\n{text}", text.len());
-        match page.len() > PAGE {
+        let written = format!("{checksum:016x} {:04}\n{text}", text.len());
+        match written.len() as u64 > self.pages() * PAGE as u64 {
             true => Err(io::ErrorKind::FileTooLarge.into()),
-            false => file.write_all_at(page.as_bytes(), 0),
+            false => file.write_all_at(written.as_bytes(), 0),
         }
     }
 
@@ -143,6 +160,17 @@ impl fmt::Display for Header {
             .iter()
             .try_for_each(|range| writeln!(f, "{range}"))
     }
+}
+
+/// The text that goes on behind the first page, which ends with `begin`.
+fn read_on(file: &File, begin: &[u8], size: usize) -> Option<Vec<u8>> {
+    // A length that is garbage must not be taken for one.
+    let written = usize::try_from(file.metadata().ok()?.len()).ok()?;
+    let mut text = begin.to_vec();
+    text.resize((size <= written).then_some(size)?, 0);
+    let rest = text.get_mut(begin.len()..)?;
+    file.read_exact_at(rest, PAGE as u64).ok()?;
+    Some(text)
 }
 
 impl Progress {
@@ -196,7 +224,7 @@ mod tests {
         "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap()
     }
 
-    fn largest() -> Header {
+    fn largest(ranges: usize) -> Header {
         let range = Progress {
             first: longest(),
             last: longest(),
@@ -209,19 +237,42 @@ mod tests {
             newest: Some(longest()),
         };
         Header {
-            ranges: vec![range; RANGES],
+            seal: Seal {
+                device: u64::MAX,
+                inode: u64::MAX,
+                seconds: i64::MIN,
+                nanoseconds: i64::MIN,
+            },
+            buckets: u64::MAX,
+            entries: u64::MAX,
+            ranges: vec![range; ranges],
             ..Header::new(&"b".repeat(36))
         }
     }
 
     #[test]
-    fn the_largest_fits_into_the_page() {
-        let file = tempfile::tempfile().unwrap();
-        largest().write(&file).unwrap();
-        assert!(file.metadata().unwrap().len() <= PAGE as u64);
-        assert_eq!(Header::read(&file), Some(largest()));
-        Header::new("b").write(&file).unwrap();
-        assert_eq!(Header::read(&file), Some(Header::new("b")));
+    fn the_largest_fits_into_its_pages() {
+        for (ranges, pages) in [
+            (0, 1),
+            (10, 1),
+            (11, 2),
+            (23, 2),
+            (24, 3),
+            (60, 5),
+            (1000, 78),
+        ] {
+            let file = tempfile::tempfile().unwrap();
+            let largest = largest(ranges);
+            assert_eq!(largest.pages(), pages, "{ranges}");
+            largest.write(&file).unwrap();
+            assert!(
+                file.metadata().unwrap().len() <= pages * PAGE as u64,
+                "{ranges}"
+            );
+            assert_eq!(Header::read(&file), Some(largest), "{ranges}");
+            Header::new("b").write(&file).unwrap();
+            assert_eq!(Header::read(&file), Some(Header::new("b")));
+        }
     }
 
     #[test]
@@ -236,6 +287,17 @@ mod tests {
             ..Header::new("b")
         };
         other.write(&file).unwrap();
+        assert_eq!(Header::read(&file), None);
+        for at in [5, 100, PAGE as u64 - 1, PAGE as u64, PAGE as u64 + 5000] {
+            largest(60).write(&file).unwrap();
+            file.write_all_at(b"x", at).unwrap();
+            assert_eq!(Header::read(&file), None, "{at}");
+        }
+        largest(60).write(&file).unwrap();
+        file.set_len(PAGE as u64 + 5000).unwrap();
+        assert_eq!(Header::read(&file), None);
+        let garbage = format!("{:016x} {}\n", 0, u64::MAX);
+        file.write_all_at(garbage.as_bytes(), 0).unwrap();
         assert_eq!(Header::read(&file), None);
     }
 }

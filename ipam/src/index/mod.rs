@@ -95,7 +95,7 @@ impl Index {
                 leases.iter().map(|(address, _)| *address).collect();
             for range in old.ranges {
                 let released = released::read(&mut table, &range);
-                index.add_range(Progress::new(range.first, range.last, range.skips))?;
+                index.add_range(Progress::new(range.first, range.last, range.skips));
                 let free = released
                     .iter()
                     .filter(|(address, _)| !held.contains(address));
@@ -138,12 +138,36 @@ impl Index {
         self.table.remove(&Entry::Held { key, address })
     }
 
-    /// Makes a range known, so that what is released in it is put into its list.
-    /// When the configuration has changed, what overlaps it is forgotten, and
-    /// addresses that were released there are put into its list.
+    /// Makes the ranges of a pool known, so that what is released in them is put into
+    /// their lists; each comes with the number of its set. When the configuration has
+    /// changed, what overlaps them is forgotten, and addresses that were released there
+    /// are put into their lists. Others are remembered while there is room without
+    /// another page: they are of a configuration that may come back.
     ///
-    /// `start` is the address that was given out last, if that is known.
+    /// `start` is the address that was given out last from a set, if that is known.
     pub(crate) fn know(
+        &mut self,
+        pool: &[(usize, Searched<'_>)],
+        start: impl Fn(usize) -> Option<IpAddr>,
+    ) -> Result<(), Damaged> {
+        for (set, range) in pool {
+            self.know_one(*range, || start(*set))?;
+        }
+        let is_of_pool = |known: &Progress| {
+            let mut ranges = pool.iter().map(|(_, range)| (range.first, range.last));
+            ranges.any(|range| range == (known.first, known.last))
+        };
+        while self.header.ranges.len() > RANGES {
+            let mut known = self.header.ranges.iter();
+            let Some(other) = known.position(|known| !is_of_pool(known)) else {
+                break;
+            };
+            self.forget(other)?;
+        }
+        Ok(())
+    }
+
+    fn know_one(
         &mut self,
         range: Searched<'_>,
         start: impl FnOnce() -> Option<IpAddr>,
@@ -164,7 +188,7 @@ impl Index {
         released.sort_by_key(|(_, since)| *since);
         let mut progress = Progress::new(range.first, range.last, skips);
         progress.cursor = start().filter(|address| progress.contains(*address));
-        self.add_range(progress)?;
+        self.add_range(progress);
         released
             .into_iter()
             .try_for_each(|(address, since)| self.rest(address, since))
@@ -206,6 +230,8 @@ impl Index {
         if !touched && !self.changed && !self.table.is_changed() {
             return Ok(());
         }
+        let moved = self.table.move_to(self.header.pages());
+        moved.map_err(|Damaged| io::ErrorKind::InvalidData)?;
         (self.header.buckets, self.header.entries) = self.table.size();
         self.header.whole = false;
         let file = match self.table.file() {
@@ -253,13 +279,9 @@ impl Index {
         written.map(|()| file)
     }
 
-    fn add_range(&mut self, range: Progress) -> Result<(), Damaged> {
-        if self.header.ranges.len() >= RANGES {
-            self.forget(0)?;
-        }
+    fn add_range(&mut self, range: Progress) {
         self.header.ranges.push(range);
         self.changed = true;
-        Ok(())
     }
 }
 
@@ -269,7 +291,7 @@ fn read(path: &Path) -> Option<(Header, Table)> {
     // On a disk that is read-only nothing will have to be written.
     let file = file.or_else(|| File::open(path).ok())?;
     let header = Header::read(&file)?;
-    let table = Table::in_file(file, header.buckets, header.entries).ok()?;
+    let table = Table::in_file(file, header.pages(), header.buckets, header.entries).ok()?;
     Some((header, table))
 }
 

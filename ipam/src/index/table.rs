@@ -1,7 +1,7 @@
 //! A hash table in a file: what is known of containers and of released addresses.
 //!
-//! The file has pages. The first is the index's header, each of the others a
-//! bucket with a checksum. Only the pages that a call needs are read, and those
+//! The file has pages. The first, or the first few, are the index's header, each of the
+//! others a bucket with a checksum. Only the pages that a call needs are read, and those
 //! that it changed are written in the end, so a call costs the same whatever the
 //! table holds. When a bucket overflows the table doubles.
 
@@ -74,6 +74,8 @@ struct Bucket {
 pub(super) struct Table {
     /// Where pages are that are not in memory; none when all are.
     file: Option<File>,
+    /// The page of the first bucket.
+    start: u64,
     buckets: u64,
     /// How many entries there are.
     entries: u64,
@@ -85,18 +87,25 @@ impl Table {
     pub(super) fn new() -> Self {
         Table {
             file: None,
+            start: 1,
             buckets: 1,
             entries: 0,
             loaded: BTreeMap::from([(0, Bucket::default())]),
         }
     }
 
-    /// The table in a file whose header says so.
-    pub(super) fn in_file(file: File, buckets: u64, entries: u64) -> Result<Self, Damaged> {
+    /// The table in a file whose header says so, from the page `start` on.
+    pub(super) fn in_file(
+        file: File,
+        start: u64,
+        buckets: u64,
+        entries: u64,
+    ) -> Result<Self, Damaged> {
         match buckets.is_power_of_two() {
             false => Err(Damaged),
             true => Ok(Table {
                 file: Some(file),
+                start,
                 buckets,
                 entries,
                 loaded: BTreeMap::new(),
@@ -186,11 +195,20 @@ impl Table {
         Ok(())
     }
 
+    /// Has the table begin at another page; then all of it must be written.
+    pub(super) fn move_to(&mut self, start: u64) -> Result<(), Damaged> {
+        if self.start != start {
+            self.load_all()?;
+            self.start = start;
+        }
+        Ok(())
+    }
+
     /// Writes the buckets that were changed to `file`.
     pub(super) fn write(&self, file: &File) -> io::Result<()> {
         let changed = |bucket: &Bucket| bucket.changed || self.file.is_none();
         for (number, bucket) in self.loaded.iter().filter(|(_, bucket)| changed(bucket)) {
-            file.write_all_at(&encode(&bucket.entries), offset(*number))?;
+            file.write_all_at(&encode(&bucket.entries), self.offset(*number))?;
         }
         Ok(())
     }
@@ -203,13 +221,13 @@ impl Table {
 
     fn numbered(&mut self, number: u64) -> Result<&mut Bucket, Damaged> {
         use std::collections::btree_map::Entry::{Occupied, Vacant};
+        let offset = self.offset(number);
         match self.loaded.entry(number) {
             Occupied(bucket) => Ok(bucket.into_mut()),
             Vacant(place) => {
                 let mut page = [0; PAGE];
                 let file = self.file.as_ref().ok_or(Damaged)?;
-                file.read_exact_at(&mut page, offset(number))
-                    .map_err(|_| Damaged)?;
+                file.read_exact_at(&mut page, offset).map_err(|_| Damaged)?;
                 let entries = decode(&page).ok_or(Damaged)?;
                 Ok(place.insert(Bucket {
                     entries,
@@ -219,16 +237,26 @@ impl Table {
         }
     }
 
+    fn offset(&self, number: u64) -> u64 {
+        (self.start + number) * PAGE as u64
+    }
+
+    /// Has all buckets in memory and none in a file.
+    fn load_all(&mut self) -> Result<(), Damaged> {
+        for number in 0..self.buckets {
+            self.numbered(number)?;
+        }
+        self.file = None;
+        Ok(())
+    }
+
     /// Twice as many buckets, all in memory.
     fn double(&mut self) -> Result<(), Damaged> {
         if self.buckets > SPARSE * (self.entries / ROOM as u64 + 1) {
             return Err(Damaged);
         }
-        for number in 0..self.buckets {
-            self.numbered(number)?;
-        }
+        self.load_all()?;
         let all = std::mem::take(&mut self.loaded);
-        self.file = None;
         self.buckets *= 2;
         let empty = (0..self.buckets).map(|number| (number, Bucket::default()));
         self.loaded = empty.collect();
@@ -252,10 +280,6 @@ impl Entry {
 fn key_of(address: IpAddr) -> u64 {
     let number = number(address);
     digest::of_words([number as u64, (number >> 64) as u64].into_iter())
-}
-
-fn offset(number: u64) -> u64 {
-    (number + 1) * PAGE as u64
 }
 
 /// A bucket as a page: a checksum of the rest, how many entries there are, then
@@ -360,7 +384,7 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         table.write(&file).unwrap();
         let (buckets, entries) = table.size();
-        Table::in_file(file, buckets, entries).unwrap()
+        Table::in_file(file, table.start, buckets, entries).unwrap()
     }
 
     #[test]
@@ -373,6 +397,9 @@ mod tests {
             table.put(Entry::Resting(resting(n))).unwrap();
         }
         assert_eq!(table.size().1, 10_000);
+        let mut table = reopened(&table);
+        table.move_to(3).unwrap();
+        assert!(table.is_changed());
         let mut table = reopened(&table);
         assert!(!table.is_changed());
         for n in 0..5000u32 {
@@ -416,8 +443,8 @@ mod tests {
         let mut short = reopened(&table);
         short.file.as_ref().unwrap().set_len(5000).unwrap();
         assert_eq!(short.held(1), Err(Damaged));
-        assert!(Table::in_file(tempfile::tempfile().unwrap(), 3, 0).is_err());
-        assert!(Table::in_file(tempfile::tempfile().unwrap(), 0, 0).is_err());
+        assert!(Table::in_file(tempfile::tempfile().unwrap(), 1, 3, 0).is_err());
+        assert!(Table::in_file(tempfile::tempfile().unwrap(), 1, 0, 0).is_err());
     }
 
     #[test]

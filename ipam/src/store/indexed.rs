@@ -3,9 +3,9 @@
 
 use std::net::IpAddr;
 
-use super::{Found, Leases, UNNAMED};
+use super::{Found, Leases, UNNAMED, last_reserved};
 use crate::Error;
-use crate::index::{Damaged, Index};
+use crate::index::{Damaged, Index, Searched};
 use crate::lease::Lease;
 use crate::lease_file;
 
@@ -51,6 +51,15 @@ impl Leases {
             }
         }
         Err(self.unindexable())
+    }
+
+    /// Makes the ranges of a pool known, each with the number of its set.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub(crate) fn know(&mut self, pool: &[(usize, Searched<'_>)]) -> Result<(), Error> {
+        let directory = self.directory.clone();
+        self.in_index(|index| index.know(pool, |set| last_reserved(&directory, set)))
     }
 
     /// Has the search for free addresses look at every address again.
