@@ -16,25 +16,39 @@ pub(crate) struct Allocation<'a> {
     pool: &'a Pool,
     leases: &'a mut Leases,
     owner: Owner<'a>,
-    /// What the owner held before.
+    /// What the owner held before and may keep.
     held: Vec<IpAddr>,
+    /// What it held before and must not have any more.
+    refused: Vec<IpAddr>,
     /// What it was given now.
     made: Vec<IpAddr>,
 }
 
 impl<'a> Allocation<'a> {
-    /// Looks up what the owner holds.
+    /// Looks up what the owner, who has these names, holds. Since it was given that, the
+    /// address may have become a gateway or the host's own, or have been excluded.
     pub(crate) fn start(
         pool: &'a Pool,
         leases: &'a mut Leases,
+        names: &[String],
         owner: Owner<'a>,
     ) -> Result<Self, Error> {
-        let held = leases.of(owner)?.found;
+        let (mut held, mut refused) = (Vec::new(), Vec::new());
+        for address in leases.of(owner)?.found {
+            match pool.candidate(address) {
+                Some(candidate) if !may_keep(pool, candidate, names)? => refused.push(address),
+                _ => held.push(address),
+            }
+        }
+        if pool.is_paired() && !refused.is_empty() {
+            refused.append(&mut held);
+        }
         Ok(Allocation {
             pool,
             leases,
             owner,
             held,
+            refused,
             made: Vec::new(),
         })
     }
@@ -308,8 +322,12 @@ impl<'a> Allocation<'a> {
         Error::Held { address, holder }
     }
 
-    /// Who asks for another address than it holds has no use for the old one.
+    /// Who asks for another address than it holds has no use for the old one; nor has who
+    /// got another.
     fn release_superseded(&mut self, wanted: &[Option<Candidate<'_>>]) -> Result<(), Error> {
+        for address in self.refused.iter().filter(|a| !self.made.contains(a)) {
+            self.leases.release(*address, &Lease::of(self.owner))?;
+        }
         for (set, wanted) in self.pool.sets().iter().zip(wanted) {
             let Some(wanted) = wanted else { continue };
             let old = self
@@ -336,6 +354,14 @@ impl<'a> Allocation<'a> {
             let _ = self.leases.release(address, &Lease::of(self.owner));
         }
     }
+}
+
+/// Whether an address that was given may be given to the same again. One that many may
+/// hold may be the host's as well.
+fn may_keep(pool: &Pool, held: Candidate<'_>, names: &[String]) -> Result<bool, Error> {
+    let is_given = pool.check_allowed(held, names).is_ok();
+    let is_shared = held.range.shares(held.address);
+    Ok(is_given && (is_shared || !local::is_own(held.address)?))
 }
 
 fn millis(pool: &Pool) -> u64 {

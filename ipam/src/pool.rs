@@ -137,7 +137,17 @@ impl Pool {
 
     /// Whether `address` is in one of the ranges; it may be a gateway.
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.sets.iter().any(|set| set.candidate(address).is_some())
+        self.candidate(address).is_some()
+    }
+
+    /// `address` as one of the ranges; it may be a gateway.
+    pub(crate) fn candidate(&self, address: IpAddr) -> Option<Candidate<'_>> {
+        self.sets.iter().find_map(|set| set.candidate(address))
+    }
+
+    /// Whether the addresses of a container belong together.
+    pub(crate) fn is_paired(&self) -> bool {
+        self.is_paired
     }
 
     /// The network's name.
@@ -170,7 +180,7 @@ impl Pool {
         for (wanted, reserved) in by_set.iter_mut().zip(self.by_set(&here, names)?) {
             *wanted = wanted.or(reserved);
         }
-        Allocation::start(self, leases, owner)?.run(&by_set)
+        Allocation::start(self, leases, names, owner)?.run(&by_set)
     }
 
     /// Which address is wanted of each set.
@@ -207,7 +217,11 @@ impl Pool {
     }
 
     /// Whether somebody of these names may ask for an address.
-    fn check_allowed(&self, candidate: Candidate<'_>, names: &[String]) -> Result<(), Error> {
+    pub(crate) fn check_allowed(
+        &self,
+        candidate: Candidate<'_>,
+        names: &[String],
+    ) -> Result<(), Error> {
         let address = candidate.address;
         if self.is_gateway(address) {
             return Err(Error::RequestedGateway(address));

@@ -246,6 +246,63 @@ fn the_hosts_own_addresses_are_never_given() {
     assert_eq!(code(network.add("c1")), 100, "all of them are");
 }
 
+/// An address is given by what the configuration and the host say now.
+#[test]
+fn what_is_not_given_any_more_is_not_kept_either() {
+    for change in [
+        json!({"gateway": "10.77.0.2"}),
+        json!({"exclude": ["10.77.0.2/31"]}),
+        json!({"reservations": {"c9": "10.77.0.2"}}),
+    ] {
+        let network = small(json!({}));
+        assert_eq!(network.add("c1").unwrap(), "10.77.0.2");
+        let mut config = network.config.clone();
+        let ipam = config["ipam"].as_object_mut().unwrap();
+        ipam.extend(change.as_object().unwrap().clone());
+        let given = network.call("ADD", "c1", &config).unwrap();
+        let address = given["ips"][0]["address"].as_str().unwrap();
+        assert_ne!(address, "10.77.0.2/29", "{change}");
+        assert_eq!(Some(&*network.leases()), address.strip_suffix("/29"));
+        config["prevResult"] = given;
+        network.call("CHECK", "c1", &config).unwrap();
+    }
+    let network = Network::new(json!({"subnet": "127.0.0.0/28", "gateway": "127.0.0.9"}));
+    fs::create_dir_all(network.path("")).unwrap();
+    fs::write(network.path("127.0.0.2"), "c1\r\neth0").unwrap();
+    assert_eq!(code(network.add("c1")), 100);
+    let ask = network.with("runtimeConfig", json!({"ips": ["127.0.0.2"]}));
+    assert!(message(network.add_with("c1", &ask)).contains("this host's own"));
+    assert_eq!(network.leases(), "127.0.0.2", "DEL frees it");
+}
+
+#[test]
+fn pairs_move_together() {
+    let network = Network::new(json!({"paired": true, "ranges": [
+        [{"subnet": "10.77.0.0/29"}], [{"subnet": "2001:db8::/125"}],
+    ]}));
+    assert_eq!(network.add("c1").unwrap(), "10.77.0.2 2001:db8::2");
+    let mut config = network.config.clone();
+    config["ipam"]["ranges"][1][0]["exclude"] = json!(["2001:db8::2"]);
+    let given = network.add_with("c1", &config).unwrap();
+    assert_eq!(given, "10.77.0.3 2001:db8::3");
+    assert_eq!(network.leases(), given);
+}
+
+/// Hosts that announce an anycast address have it on their own loopback.
+#[test]
+fn shared_addresses_may_be_the_hosts() {
+    let whole = json!({"subnet": "127.0.0.53/32", "shared": true});
+    let single = json!({"subnet": "127.0.0.0/24", "shared": ["127.0.0.53"]});
+    for ipam in [whole, single] {
+        let network = Network::new(ipam);
+        let ask = network.with("runtimeConfig", json!({"ips": ["127.0.0.53"]}));
+        for container in ["c1", "c2", "c1"] {
+            assert_eq!(network.add_with(container, &ask).unwrap(), "127.0.0.53");
+        }
+        assert_eq!(holders(&network, "127.0.0.53"), 2);
+    }
+}
+
 #[test]
 fn reservations_are_for_their_names_alone() {
     let network = small(json!({
