@@ -100,9 +100,16 @@ pub(crate) fn failed(action: &'static str, path: &Path, error: io::Error) -> Err
 }
 
 /// Whether the error says that something else than a lease has an address for a
-/// name: a directory, a socket, a link that leads nowhere.
+/// name: a directory, a socket, a link that leads nowhere; or that something else has the
+/// name of a folder of ours.
 fn is_foreign(error: &io::Error) -> bool {
-    const FOREIGN: [Errno; 4] = [Errno::EISDIR, Errno::ENOENT, Errno::ELOOP, Errno::ENXIO];
+    const FOREIGN: [Errno; 5] = [
+        Errno::EISDIR,
+        Errno::ENOENT,
+        Errno::ENOTDIR,
+        Errno::ELOOP,
+        Errno::ENXIO,
+    ];
     let is = |errno: Errno| error.raw_os_error() == Some(errno as i32);
     FOREIGN.into_iter().any(is)
 }

@@ -31,9 +31,10 @@ impl Holders {
 
     /// Whether the address was ever shared and is still held.
     pub(crate) fn are_any(&self) -> Result<bool, Error> {
-        self.0
-            .try_exists()
-            .map_err(|error| failed("look at", &self.0, error))
+        match self.0.try_exists() {
+            Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(false),
+            exists => exists.map_err(|error| failed("look at", &self.0, error)),
+        }
     }
 
     /// What is kept of one holder.

@@ -402,3 +402,40 @@ fn an_unreadable_lease_keeps_nobody_else() {
     assert_eq!(code(network.call("GC", "", &config)), 5);
     assert_eq!(network.leases(), "10.0.0.4 10.0.0.9");
 }
+
+/// What has the name of a folder of ours keeps nobody from addresses of his own.
+#[test]
+fn a_foreign_file_beside_the_leases_is_in_nobodys_way() {
+    for file in ["..", ".", "shared", "shared/10.0.0.2"] {
+        let network = Network::new(json!({"subnet": "10.0.0.0/24", "shared": ["10.0.0.2"]}));
+        let foreign = network
+            .beside("")
+            .components()
+            .collect::<std::path::PathBuf>();
+        let foreign = match file {
+            ".." => foreign.parent().unwrap().to_owned(),
+            "." => foreign,
+            _ => foreign.join(file),
+        };
+        fs::create_dir_all(foreign.parent().unwrap()).unwrap();
+        fs::write(&foreign, "mine").unwrap();
+        for container in ["c1", "c2", "c3"] {
+            network.add(container).unwrap();
+            network.run("CHECK", container).unwrap();
+        }
+        network.run("STATUS", "").unwrap();
+        network.run("DEL", "c1").unwrap();
+        let config = network.with("cni.dev/valid-attachments", json!([{"containerID": "c2"}]));
+        network.call("GC", "", &config).unwrap();
+        assert_eq!(network.leases(), "10.0.0.4", "{file}");
+        network.run("DEL", "c2").unwrap();
+        assert_eq!(network.leases(), "", "{file}");
+        assert_eq!(fs::read(&foreign).unwrap(), b"mine", "{file}");
+        let ask = network.with("runtimeConfig", json!({"ips": ["10.0.0.2"]}));
+        let shared = message(network.add_with("c1", &ask));
+        let name = foreign.file_name().unwrap().to_str().unwrap();
+        assert!(shared.contains(name), "{file}: {shared}");
+        network.run("DEL", "c1").unwrap();
+        assert_eq!(network.leases(), "", "{file}");
+    }
+}
