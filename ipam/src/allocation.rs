@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use cni::Ip;
 
+use crate::asked::Asked;
 use crate::index::Searched;
 use crate::lease::{Lease, Owner};
 use crate::pool::Pool;
-use crate::range::{Candidate, Range};
+use crate::range::{Candidate, Range, RangeSet};
 use crate::store::{Leases, Taken};
 use crate::{Error, clock, local};
 
@@ -15,6 +16,7 @@ use crate::{Error, clock, local};
 pub(crate) struct Allocation<'a> {
     pool: &'a Pool,
     leases: &'a mut Leases,
+    asked: Asked<'a>,
     owner: Owner<'a>,
     /// What the owner held before and may keep.
     held: Vec<IpAddr>,
@@ -22,21 +24,25 @@ pub(crate) struct Allocation<'a> {
     refused: Vec<IpAddr>,
     /// What it was given now.
     made: Vec<IpAddr>,
+    /// Whether it was given what it asked for, or what is reserved for it.
+    is_certain: bool,
 }
 
 impl<'a> Allocation<'a> {
-    /// Looks up what the owner, who has these names, holds. Since it was given that, the
-    /// address may have become a gateway or the host's own, or have been excluded.
+    /// Looks up what the owner holds. Since it was given that, the address may have become
+    /// a gateway or the host's own, or have been excluded.
     pub(crate) fn start(
         pool: &'a Pool,
         leases: &'a mut Leases,
-        names: &[String],
+        asked: Asked<'a>,
         owner: Owner<'a>,
     ) -> Result<Self, Error> {
         let (mut held, mut refused) = (Vec::new(), Vec::new());
         for address in leases.of(owner)?.found {
             match pool.candidate(address) {
-                Some(candidate) if !may_keep(pool, candidate, names)? => refused.push(address),
+                Some(candidate) if !may_keep(pool, candidate, asked.names)? => {
+                    refused.push(address);
+                }
                 _ => held.push(address),
             }
         }
@@ -46,6 +52,8 @@ impl<'a> Allocation<'a> {
         Ok(Allocation {
             pool,
             leases,
+            is_certain: asked.wanted.iter().any(Option::is_some),
+            asked,
             owner,
             held,
             refused,
@@ -54,45 +62,50 @@ impl<'a> Allocation<'a> {
     }
 
     /// Chooses an address of each set, or of none.
-    pub(crate) fn run(mut self, wanted: &[Option<Candidate<'a>>]) -> Result<Vec<Ip>, Error> {
+    pub(crate) fn run(mut self) -> Result<Vec<Ip>, Error> {
         /// How many addresses of the first set are tried whose pairs turn out to be
         /// somebody's.
         const TRIES: usize = 64;
 
-        let asks = wanted.iter().any(Option::is_some);
-        for _ in 1..TRIES {
-            let mut wanted = wanted.to_vec();
-            match self.choose_all(&mut wanted) {
+        let mut tries = 0..TRIES;
+        loop {
+            tries.next();
+            match self.choose_all() {
                 Ok(chosen) => {
-                    self.release_superseded(&wanted)?;
-                    return Ok(chosen);
+                    self.release_superseded(&chosen)?;
+                    return chosen.iter().map(|(candidate, _)| candidate.ip()).collect();
                 }
-                Err(Error::Held { .. } | Error::RequestedOwn(_)) if !asks => self.give_back(),
+                Err(Error::Held { .. } | Error::RequestedOwn(_))
+                    if !self.is_certain && !tries.is_empty() =>
+                {
+                    self.give_back();
+                }
                 Err(error) => {
                     self.undo(&error);
                     return Err(error);
                 }
             }
         }
-        let chosen = self.choose_all(&mut wanted.to_vec());
-        chosen.inspect_err(|error| self.undo(error))
     }
 
-    /// Where sets are paired, the first address that is wanted or chosen tells which are
-    /// wanted of the others.
-    fn choose_all(&mut self, wanted: &mut [Option<Candidate<'a>>]) -> Result<Vec<Ip>, Error> {
+    /// Where sets are paired, the address that is chosen of the first tells which are
+    /// wanted of the others. Each comes with whether no other would have done.
+    fn choose_all(&mut self) -> Result<Vec<(Candidate<'a>, bool)>, Error> {
         let pool = self.pool;
-        let mut distances = wanted.iter().enumerate();
-        let mut distance =
-            distances.find_map(|(set, wanted)| pool.distance(set, wanted.as_ref()?.address));
-        let mut ips = Vec::with_capacity(wanted.len());
-        for (set, wanted) in wanted.iter_mut().enumerate() {
-            *wanted = wanted.or_else(|| pool.at(set, distance?));
-            let chosen = self.choose(set, *wanted)?;
+        let mut distance = None;
+        let mut all = Vec::with_capacity(pool.sets().len());
+        for set in 0..pool.sets().len() {
+            let pair = distance.map(|d| pool.paired_with(set, d, self.asked.names));
+            let wanted = match self.asked.wanted[set] {
+                None => pair.transpose()?,
+                wanted => wanted,
+            };
+            let chosen = self.choose(set, wanted)?;
             distance = distance.or_else(|| pool.distance(set, chosen.address));
-            ips.push(chosen.ip()?);
+            let is_reserved = self.asked.reserved[set].contains(&chosen);
+            all.push((chosen, wanted.is_some() || is_reserved));
         }
-        Ok(ips)
+        Ok(all)
     }
 
     fn choose(
@@ -100,25 +113,50 @@ impl<'a> Allocation<'a> {
         set: usize,
         wanted: Option<Candidate<'a>>,
     ) -> Result<Candidate<'a>, Error> {
-        // A runtime that repeats an ADD gets the same again: it may have missed
-        // the first answer.
-        let ranges = &self.pool.sets()[set];
-        let mut held = self.held.iter().copied();
-        let again = match wanted {
-            Some(wanted) => held
-                .any(|address| address == wanted.address)
-                .then_some(wanted),
-            None => held.find_map(|address| ranges.candidate(address)),
-        };
-        if let Some(again) = again {
-            self.leases.confirm(again.address, self.owner)?;
-            return Ok(again);
+        if let Some(wanted) = wanted {
+            return self.grant(set, wanted);
         }
-        self.know_pool()?;
-        match wanted {
-            Some(wanted) => self.grant(set, wanted),
+        if let Some(reserved) = self.reserved(set)? {
+            self.is_certain = true;
+            return Ok(reserved);
+        }
+        let ranges = &self.pool.sets()[set];
+        let mut held = self.held.iter();
+        match held.find_map(|address| ranges.candidate(*address)) {
+            Some(again) => self.again(again),
             None => self.next_free(set),
         }
+    }
+
+    /// A runtime that repeats an ADD gets the same again: it may have missed the first
+    /// answer.
+    fn again(&mut self, held: Candidate<'a>) -> Result<Candidate<'a>, Error> {
+        self.leases.confirm(held.address, self.owner)?;
+        Ok(held)
+    }
+
+    /// Gives what is reserved for the container: what it holds, else the first that nobody
+    /// does; none when another interface of it has what is reserved.
+    fn reserved(&mut self, set: usize) -> Result<Option<Candidate<'a>>, Error> {
+        let reserved = &self.asked.reserved[set];
+        let held = reserved.iter().find(|r| self.held.contains(&r.address));
+        if let Some(held) = held {
+            return self.again(*held).map(Some);
+        }
+        let (mut refused, mut another_has) = (None, false);
+        for reserved in reserved.clone() {
+            match self.grant(set, reserved) {
+                Ok(given) => return Ok(Some(given)),
+                Err(error @ (Error::Held { .. } | Error::RequestedOwn(_))) => {
+                    let kept = self.leases.kept(reserved.address).ok().flatten();
+                    another_has |=
+                        kept.is_some_and(|kept| kept.lease.container == self.owner.container);
+                    refused = refused.or(Some(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        refused.filter(|_| !another_has).map_or(Ok(None), Err)
     }
 
     /// Has the index know all ranges of the pool, of which it must lose none.
@@ -132,6 +170,10 @@ impl<'a> Allocation<'a> {
 
     /// Gives the address that was asked for.
     fn grant(&mut self, set: usize, wanted: Candidate<'a>) -> Result<Candidate<'a>, Error> {
+        if self.held.contains(&wanted.address) {
+            return self.again(wanted);
+        }
+        self.know_pool()?;
         if wanted.range.shares(wanted.address) {
             return self.share(wanted);
         }
@@ -163,6 +205,7 @@ impl<'a> Allocation<'a> {
     /// was never given or has rested long enough; else of all ranges the one that
     /// has rested longest; else one that was forgotten.
     fn next_free(&mut self, set: usize) -> Result<Candidate<'a>, Error> {
+        self.know_pool()?;
         let pool = self.pool;
         let rested = clock::milliseconds().saturating_sub(millis(pool));
         for (range, searched) in pool.searched(set) {
@@ -323,20 +366,17 @@ impl<'a> Allocation<'a> {
     }
 
     /// Who asks for another address than it holds has no use for the old one; nor has who
-    /// got another.
-    fn release_superseded(&mut self, wanted: &[Option<Candidate<'_>>]) -> Result<(), Error> {
-        for address in self.refused.iter().filter(|a| !self.made.contains(a)) {
-            self.leases.release(*address, &Lease::of(self.owner))?;
-        }
-        for (set, wanted) in self.pool.sets().iter().zip(wanted) {
-            let Some(wanted) = wanted else { continue };
-            let old = self
-                .held
-                .iter()
-                .filter(|a| **a != wanted.address && set.candidate(**a).is_some());
-            for address in old {
-                self.leases.release(*address, &Lease::of(self.owner))?;
-            }
+    /// must not keep it.
+    fn release_superseded(&mut self, chosen: &[(Candidate<'_>, bool)]) -> Result<(), Error> {
+        let is_chosen = |address| chosen.iter().any(|(c, _)| c.address == address);
+        let certain = self.pool.sets().iter().zip(chosen);
+        let certain = certain.filter(|(_, (_, is_certain))| *is_certain);
+        let certain: Vec<&RangeSet> = certain.map(|(set, _)| set).collect();
+        let of_certain = |a: &IpAddr| certain.iter().any(|set| set.candidate(*a).is_some());
+        let held = self.held.iter().copied().filter(of_certain);
+        let old = self.refused.iter().copied().chain(held);
+        for address in old.filter(|address| !is_chosen(*address)) {
+            self.leases.release(address, &Lease::of(self.owner))?;
         }
         Ok(())
     }

@@ -210,6 +210,21 @@ pub enum Error {
         /// The set.
         set: String,
     },
+    /// Two requested addresses that do not belong together.
+    #[error(
+        "the requested addresses {first} and {second} are no pair: with \"ipam.paired\" they have the same distance from the first of their ranges, so that {first} goes with {}", or_none(.pair)
+    )]
+    RequestedNoPair {
+        /// One address.
+        first: IpAddr,
+        /// The other.
+        second: IpAddr,
+        /// What belongs to the first, if anything does.
+        pair: Option<IpAddr>,
+    },
+    /// An address that is so far from the first of its range that another has none for it.
+    #[error("\"ipam.paired\": no address of {0} belongs to the one that was asked for")]
+    NotInPair(String),
     /// A requested address that is a gateway.
     #[error("the requested address {0} is the gateway's")]
     RequestedGateway(IpAddr),
@@ -281,6 +296,8 @@ impl Error {
             Error::Exhausted { .. } => code::NOT_AVAILABLE,
             Error::RequestedOutside { .. }
             | Error::RequestedTwo { .. }
+            | Error::RequestedNoPair { .. }
+            | Error::NotInPair(_)
             | Error::RequestedGateway(_)
             | Error::RequestedExcluded(_)
             | Error::RequestedReserved { .. }

@@ -9,6 +9,7 @@
 //! reasoned about anywhere.
 
 mod allocation;
+mod asked;
 pub mod boot;
 mod clock;
 pub mod config;

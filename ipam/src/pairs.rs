@@ -32,13 +32,19 @@ pub(crate) fn distance(set: &RangeSet, address: IpAddr) -> u128 {
     number(address).saturating_sub(number(set.ranges()[0].first()))
 }
 
-/// The address of a set at a distance, if it may be given.
-pub(crate) fn at<'r>(set: &'r RangeSet, skips: &Skips, distance: u128) -> Option<Candidate<'r>> {
+/// The address of a set at a distance.
+///
+/// # Errors
+/// [`Error::NotInPair`].
+pub(crate) fn at(set: &RangeSet, distance: u128) -> Result<Candidate<'_>, Error> {
     let range = &set.ranges()[0];
-    let number = number(range.first()).checked_add(distance)?;
-    let address = range.family().address(number);
-    let is_given = range.contains(address) && skips.end_of(number).is_none();
-    is_given.then_some(Candidate { address, range })
+    let inside = || distance < range.size();
+    let address = number(range.first())
+        .checked_add(distance)
+        .filter(|_| inside())
+        .map(|number| range.family().address(number));
+    let candidate = address.map(|address| Candidate { address, range });
+    candidate.ok_or_else(|| Error::NotInPair(set.to_string()))
 }
 
 /// What is skipped in the first set: also the distances at which another set gives nothing.

@@ -7,6 +7,7 @@ use cni::{Ip, Version};
 
 use crate::Error;
 use crate::allocation::Allocation;
+use crate::asked::Asked;
 use crate::index::Searched;
 use crate::lease::Owner;
 use crate::pairs;
@@ -125,11 +126,6 @@ impl Pool {
             .then(|| pairs::distance(&self.sets[set], address))
     }
 
-    /// The address of a set at a distance.
-    pub(crate) fn at(&self, set: usize, distance: u128) -> Option<Candidate<'_>> {
-        pairs::at(&self.sets[set], &self.skips[set][0], distance)
-    }
-
     /// The sets in the order of the addresses in a result.
     pub fn sets(&self) -> &[RangeSet] {
         &self.sets
@@ -148,6 +144,19 @@ impl Pool {
     /// Whether the addresses of a container belong together.
     pub(crate) fn is_paired(&self) -> bool {
         self.is_paired
+    }
+
+    /// The address of a set that belongs to those at this distance, for somebody of these
+    /// names.
+    pub(crate) fn paired_with(
+        &self,
+        set: usize,
+        distance: u128,
+        names: &[String],
+    ) -> Result<Candidate<'_>, Error> {
+        let candidate = pairs::at(&self.sets[set], distance)?;
+        self.check_allowed(candidate, names)?;
+        Ok(candidate)
     }
 
     /// The network's name.
@@ -174,46 +183,16 @@ impl Pool {
         names: &[String],
         owner: Owner<'_>,
     ) -> Result<Vec<Ip>, Error> {
-        let mut by_set = self.by_set(wanted, names)?;
-        let reserved: Vec<IpAddr> = self.reservations.of(names).collect();
-        let here: Vec<IpAddr> = reserved.into_iter().filter(|a| self.contains(*a)).collect();
-        for (wanted, reserved) in by_set.iter_mut().zip(self.by_set(&here, names)?) {
-            *wanted = wanted.or(reserved);
-        }
-        Allocation::start(self, leases, names, owner)?.run(&by_set)
+        let asked = Asked::new(self, wanted, names)?;
+        Allocation::start(self, leases, asked, owner)?.run()
     }
 
-    /// Which address is wanted of each set.
-    fn by_set(
-        &self,
-        wanted: &[IpAddr],
-        names: &[String],
-    ) -> Result<Vec<Option<Candidate<'_>>>, Error> {
-        let mut by_set: Vec<Option<Candidate<'_>>> = vec![None; self.sets.len()];
-        for &address in wanted {
-            let mut candidates = self
-                .sets
-                .iter()
-                .map(|set| set.candidate(address))
-                .enumerate();
-            let found = candidates.find_map(|(index, candidate)| Some((index, candidate?)));
-            let (index, candidate) = found.ok_or_else(|| Error::RequestedOutside {
-                address,
-                ranges: self.listed(),
-            })?;
-            self.check_allowed(candidate, names)?;
-            if let Some(first) = by_set[index]
-                .replace(candidate)
-                .filter(|first| *first != candidate)
-            {
-                return Err(Error::RequestedTwo {
-                    first: first.address,
-                    second: address,
-                    set: self.sets[index].to_string(),
-                });
-            }
-        }
-        Ok(by_set)
+    /// The addresses that are kept for one of the names.
+    pub(crate) fn reserved_for<'n>(
+        &'n self,
+        names: &'n [String],
+    ) -> impl Iterator<Item = IpAddr> + 'n {
+        self.reservations.of(names)
     }
 
     /// Whether somebody of these names may ask for an address.
@@ -248,7 +227,8 @@ impl Pool {
         self.sets.iter().any(|set| set.has_gateway(address))
     }
 
-    fn listed(&self) -> String {
+    /// All ranges, as an error lists them.
+    pub(crate) fn listed(&self) -> String {
         let sets: Vec<String> = self.sets.iter().map(RangeSet::to_string).collect();
         sets.join(", ")
     }

@@ -337,6 +337,84 @@ fn reservations_are_for_their_names_alone() {
     assert_eq!(code(pod.run("STATUS", "")), 50);
 }
 
+/// A list of addresses is tried in its order; an interface more has what is left.
+#[test]
+fn reservations_go_round_the_interfaces_of_a_container() {
+    let network = small(json!({"reservations": {"web": ["10.77.0.4", "10.77.0.3"]}}));
+    let web = network.with("args", json!({"labels": [{"key": "task", "value": "web"}]}));
+    let add = |container: &str, ifname: &str| {
+        let answer = network.call_for("ADD", container, ifname, &web);
+        answer.map(|result| result["ips"][0]["address"].as_str().unwrap().to_owned())
+    };
+    for (ifname, expected) in [("eth0", 4), ("eth1", 3), ("eth2", 5), ("eth3", 6)] {
+        for again in [1, 2] {
+            let expected = format!("10.77.0.{expected}/29");
+            assert_eq!(add("c1", ifname).unwrap(), expected, "{ifname} {again}");
+        }
+    }
+    let refused = add("c2", "eth0");
+    assert_eq!(code(refused.clone()), 101);
+    assert!(message(refused).contains("10.77.0.4 is held by container c1, interface eth0"));
+    network.call_for("DEL", "c1", "eth1", &web).unwrap();
+    assert_eq!(add("c2", "eth0").unwrap(), "10.77.0.3/29");
+    assert_eq!(add("c2", "eth1").unwrap(), "10.77.0.2/29");
+    assert_eq!(add("c1", "eth2").unwrap(), "10.77.0.5/29", "what it has");
+    network.call_for("DEL", "c2", "eth0", &web).unwrap();
+    assert_eq!(
+        add("c1", "eth2").unwrap(),
+        "10.77.0.3/29",
+        "what is kept for it"
+    );
+    assert_eq!(network.leases(), "10.77.0.2 10.77.0.3 10.77.0.4 10.77.0.6");
+}
+
+#[test]
+fn pairs_are_reserved_and_asked_for_as_pairs() {
+    let network = Network::new(json!({
+        "paired": true,
+        "ranges": [
+            [{"subnet": "10.77.0.0/29"}],
+            [{"subnet": "2001:db8::/120", "exclude": ["2001:db8::6"]}],
+        ],
+        "reservations": {"one": "2001:db8::4", "two": ["10.77.0.5", "10.77.0.3", "2001:db8::3"]},
+    }));
+    assert_eq!(network.add("one").unwrap(), "10.77.0.4 2001:db8::4");
+    assert_eq!(network.add("two").unwrap(), "10.77.0.5 2001:db8::5");
+    let second = network
+        .call_for("ADD", "two", "eth1", &network.config)
+        .unwrap();
+    assert_eq!(second["ips"][0]["address"], "10.77.0.3/29");
+    assert_eq!(second["ips"][1]["address"], "2001:db8::3/120");
+    let ask = |ips: Value| {
+        let ask = network.with("runtimeConfig", json!({"ips": ips}));
+        network.add_with("asks", &ask)
+    };
+    for (ips, why) in [
+        (
+            json!(["10.77.0.2", "2001:db8::7"]),
+            "10.77.0.2 goes with 2001:db8::2",
+        ),
+        (
+            json!(["10.77.0.6", "2001:db8::7"]),
+            "10.77.0.6 goes with none",
+        ),
+        (json!(["10.77.0.6"]), "2001:db8::6 is in \"exclude\""),
+        (json!(["2001:db8::6"]), "2001:db8::6 is in \"exclude\""),
+        (
+            json!(["2001:db8::77"]),
+            "no address of 10.77.0.1-10.77.0.6 belongs to",
+        ),
+        (json!(["2001:db8::3"]), "reserved for \"two\""),
+    ] {
+        let refused = ask(ips.clone());
+        assert_eq!(code(refused.clone()), 101, "{refused:?}");
+        assert!(message(refused.clone()).contains(why), "{ips}: {refused:?}");
+    }
+    let pair = "10.77.0.2 2001:db8::2";
+    assert_eq!(ask(json!(["2001:db8::2"])).unwrap(), pair);
+    assert_eq!(ask(json!(["10.77.0.2", "2001:db8::2"])).unwrap(), pair);
+}
+
 fn holders(network: &Network, address: &str) -> usize {
     let folder = network.beside("shared").join(address);
     fs::read_dir(folder).map_or(0, Iterator::count)

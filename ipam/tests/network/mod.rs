@@ -38,10 +38,20 @@ impl Network {
     }
 
     pub(crate) fn call(&self, verb: &str, container: &str, config: &Value) -> Result<Value, Value> {
+        self.call_for(verb, container, "eth0", config)
+    }
+
+    pub(crate) fn call_for(
+        &self,
+        verb: &str,
+        container: &str,
+        ifname: &str,
+        config: &Value,
+    ) -> Result<Value, Value> {
         let env = Environment::from_pairs([
             ("CNI_COMMAND", verb),
             ("CNI_CONTAINERID", container),
-            ("CNI_IFNAME", "eth0"),
+            ("CNI_IFNAME", ifname),
             ("CNI_NETNS", "/run/netns/none"),
             ("CNI_PATH", "/opt/cni/bin"),
             ("CNI_ARGS", &self.args),
