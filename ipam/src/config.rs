@@ -1,15 +1,18 @@
 //! The configuration of host-local: its keys, and what they mean on this host.
 
 mod kept_back;
+mod storage;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cni::{Config, Route, Version};
 use kept_back::{NetTemplate, SharedTemplate, nets_at, read_nets, read_reservations};
 use serde::Deserialize;
 use serde_json::Value;
+pub use storage::Storage;
+use storage::seconds;
 
 use crate::Error;
 use crate::error::AtKey;
@@ -17,63 +20,8 @@ use crate::pool::{self, Pool};
 use crate::range::{Bounds, Range, RangeSet};
 use crate::reservation::Reservations;
 use crate::route::{RouteKeys, RouteTemplate, address_at, read_address};
-use crate::store::{self, LeaseDirectory};
 use place::{AddressTemplate, SubnetTemplate};
 use place::{Here, Location};
-
-/// Where a network's leases are. Read by itself, so that addresses can be freed
-/// when the rest of the configuration is wrong or the host's place is unknown.
-#[derive(Clone, Debug)]
-pub struct Storage {
-    /// The lease directory.
-    pub directory: LeaseDirectory,
-    /// How long to wait for its lock.
-    pub lock_timeout: Duration,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct StorageKeys {
-    ipam: StorageIpam,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct StorageIpam {
-    data_dir: String,
-    lock_timeout: Option<f64>,
-    keep_across_reboot: bool,
-}
-
-impl Storage {
-    /// Reads `ipam.dataDir`, `ipam.lockTimeout` and `ipam.keepAcrossReboot`.
-    ///
-    /// # Errors
-    /// A value of the wrong type, a timeout that is no time.
-    pub fn read(config: &Config) -> Result<Self, Error> {
-        let StorageIpam {
-            data_dir,
-            lock_timeout,
-            keep_across_reboot,
-        } = config.read::<StorageKeys>()?.ipam;
-        let data_dir = if data_dir.is_empty() {
-            store::DATA_DIR
-        } else {
-            &data_dir
-        };
-        let directory = LeaseDirectory::new(Path::new(data_dir), &config.name);
-        Ok(Storage {
-            directory: directory.keeping_across_reboot(keep_across_reboot),
-            lock_timeout: seconds("ipam.lockTimeout", lock_timeout, store::LOCK_TIMEOUT)?,
-        })
-    }
-}
-
-/// A time in the configuration, in seconds.
-fn seconds(key: &str, value: Option<f64>, default: Duration) -> Result<Duration, Error> {
-    let duration = |s| Duration::try_from_secs_f64(s).map_err(|_| Error::NotSeconds(s).at(key));
-    value.map_or(Ok(default), duration)
-}
 
 /// What a configuration says about addresses, before the host's place is put in.
 #[derive(Debug)]
@@ -468,28 +416,5 @@ mod tests {
         let second =
             json!({"dst": "10.3.0.0/16", "gw": "10.3.0.1", "mtu": 1400, "table": 0, "scope": 253});
         assert_eq!(json, json!([{"dst": "0.0.0.0/0"}, second]));
-    }
-
-    #[test]
-    fn leases_are_found_whatever_else_is_wrong() {
-        let value =
-            json!({"ipam": {"subnet": 5, "dataDir": "/x", "locktimeout": 0.5, "location": 7}});
-        let storage = Storage::read(&config(value)).unwrap();
-        assert_eq!(storage.directory.path(), Path::new("/x/net"));
-        assert_eq!(storage.lock_timeout, Duration::from_millis(500));
-        let storage = Storage::read(&config(json!({}))).unwrap();
-        assert_eq!(
-            storage.directory.path(),
-            Path::new("/var/lib/cni/networks/net")
-        );
-        for wrong in [-1.0, 1e300] {
-            let value = json!({"ipam": {"lockTimeout": wrong}});
-            assert!(
-                Storage::read(&config(value))
-                    .unwrap_err()
-                    .to_string()
-                    .contains("lockTimeout")
-            );
-        }
     }
 }

@@ -77,7 +77,8 @@ fn add(request: &Request) -> Result<Attachment, Error> {
 
 /// Needs nothing but the lease directory: what ADD was told may have changed.
 fn del(request: &Request) -> Result<(), Error> {
-    let Some(mut leases) = lock_existing(request)? else {
+    let storage = Storage::read_to_free(&request.config)?;
+    let Some(mut leases) = storage.directory.lock_existing(storage.lock_timeout)? else {
         return Ok(());
     };
     let held = leases.of(owner(request))?;

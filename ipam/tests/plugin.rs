@@ -202,7 +202,10 @@ fn del_needs_nothing_to_be_there() {
     assert_eq!(network.leases(), "no directory");
     network.add("c1").unwrap();
     network.add("c2").unwrap();
-    let broken = network.with("args", json!(7));
+    let mut broken = network.with("args", json!(7));
+    broken["ipam"]["lockTimeout"] = "soon".into();
+    broken["ipam"]["keepAcrossReboot"] = 7.into();
+    broken["ipam"]["ranges"] = "none".into();
     let broken = Network {
         config: broken,
         ..network
