@@ -288,6 +288,7 @@ impl Leases {
     }
 
     fn try_reserve(&mut self, address: IpAddr, owner: Owner<'_>) -> Result<bool, Error> {
+        self.load_index()?;
         let taken = self.look(address)?;
         self.try_take(address, owner, taken)
     }

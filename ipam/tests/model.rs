@@ -285,15 +285,17 @@ fn play_shared(steps: &[Shared]) {
     let file = network.path("10.77.0.53");
     let folder = network.beside("shared/10.77.0.53");
     let files = || std::fs::read_dir(&folder).map_or_else(|_| Vec::new(), Iterator::collect);
+    // The same address, in a configuration that does not share it.
+    let mut alone = network.with("runtimeConfig", json!({"ips": ["10.77.0.53"]}));
+    alone["ipam"]["shared"] = false.into();
+    alone["ipam"]["subnet"] = "10.77.0.0/24".into();
     let name = |c: u8| format!("c{c}");
     let mut holders: BTreeSet<u8> = BTreeSet::new();
-    let mut taken_away = false;
     for step in steps {
         match *step {
             Shared::Add(c) => {
                 assert_eq!(network.add(&name(c)).unwrap(), "10.77.0.53");
                 holders.insert(c);
-                taken_away = false;
             }
             Shared::Del(c) => {
                 network.run("DEL", &name(c)).unwrap();
@@ -307,10 +309,7 @@ fn play_shared(steps: &[Shared]) {
                 holders.retain(|c| *c < keep);
             }
             Shared::Forget => drop(std::fs::remove_file(network.beside("index"))),
-            Shared::Remove => {
-                let _ = std::fs::remove_file(&file);
-                taken_away = true;
-            }
+            Shared::Remove => drop(std::fs::remove_file(&file)),
             Shared::Reboot => {
                 let paths = files().into_iter().map(|file| file.unwrap().path());
                 let named = file.exists().then(|| file.clone());
@@ -325,7 +324,9 @@ fn play_shared(steps: &[Shared]) {
         }
         if !holders.is_empty() {
             assert_eq!(files().len(), holders.len(), "{step:?}: {holders:?}");
-            assert!(file.exists() || taken_away, "{step:?}: {holders:?}");
+            assert!(file.exists(), "{step:?}: {holders:?}");
+            let alone = network.call("ADD", "alone", &alone);
+            assert_eq!(code(alone), 101, "{step:?}: {holders:?}");
         }
     }
     for c in 0..6 {

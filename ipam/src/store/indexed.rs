@@ -8,6 +8,7 @@ use crate::Error;
 use crate::index::{Damaged, Index, Searched};
 use crate::lease::Lease;
 use crate::lease_file;
+use crate::shared;
 
 impl Leases {
     /// Makes sure that there is an index; tells a lease that could not be read.
@@ -22,7 +23,9 @@ impl Leases {
     }
 
     fn rebuild_index(&mut self) -> Result<Option<Error>, Error> {
-        let Found { found, unread } = self.all()?;
+        let shared = shared::all(&self.shared)?;
+        self.name_holders(&shared.found);
+        let Found { found, unread } = self.all_with(shared)?;
         let leases: Vec<(IpAddr, Lease)> = found
             .into_iter()
             .map(|(address, kept)| (address, kept.lease))

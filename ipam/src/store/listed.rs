@@ -16,10 +16,18 @@ impl Leases {
     /// # Errors
     /// [`Error::Store`].
     pub fn all(&self) -> Result<Found<(IpAddr, Kept)>, Error> {
+        self.all_with(shared::all(&self.shared)?)
+    }
+
+    /// The same, when the holders of shared addresses are known.
+    pub(super) fn all_with(
+        &self,
+        shared: Found<(IpAddr, Kept)>,
+    ) -> Result<Found<(IpAddr, Kept)>, Error> {
         let Found {
             mut found,
             mut unread,
-        } = shared::all(&self.shared)?;
+        } = shared;
         self.each(|address, path| {
             match Kept::read(path) {
                 Ok(kept) => found.extend(kept.map(|kept| (address, kept))),

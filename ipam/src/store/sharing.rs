@@ -6,7 +6,7 @@ use super::{Leases, Taken};
 use crate::Error;
 use crate::index::break_seal;
 use crate::lease::{Lease, Owner};
-use crate::lease_file::{Kept, failed};
+use crate::lease_file::{self, Kept, failed};
 use crate::shared::Holders;
 
 impl Leases {
@@ -96,6 +96,17 @@ impl Leases {
         }
         holders.remove(owner)?;
         Ok(other.is_some())
+    }
+
+    /// Has the lease of every shared address name one of its holders. The reference knows of
+    /// none but whom it names, and removes the lease when that one goes; then the address
+    /// would be free for somebody alone. On a disk that is read-only nobody gets it either.
+    pub(super) fn name_holders(&self, holders: &[(IpAddr, Kept)]) {
+        for (address, kept) in holders.iter().filter(|(_, kept)| self.is_current(kept)) {
+            if let Ok(None) = lease_file::look(&self.path(*address)) {
+                let _ = self.hand_over(*address, kept);
+            }
+        }
     }
 
     /// Names another of its holders in a shared address's lease.
