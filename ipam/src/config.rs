@@ -251,6 +251,11 @@ impl RangeTemplate {
         self.end.as_ref()
     }
 
+    /// The gateway, if `gateway` says it.
+    pub fn gateway(&self) -> Option<&AddressTemplate> {
+        self.gateway.as_ref()
+    }
+
     /// Whether any number of containers may hold each of its addresses, on any host.
     pub fn is_shared(&self) -> bool {
         matches!(self.shared, SharedTemplate::All(true))

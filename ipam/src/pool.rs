@@ -15,7 +15,7 @@ use crate::range::{Candidate, Range, RangeSet};
 use crate::reservation::Reservations;
 use crate::skips::Skips;
 use crate::store::Leases;
-use place::family::Family;
+use place::family::{Family, number};
 
 /// How long a released address rests when `cooldown` does not say.
 pub const COOLDOWN: Duration = Duration::from_secs(10);
@@ -252,6 +252,23 @@ impl Pool {
         Some(Candidate { address, range })
     }
 
+    /// Every address that is kept for somebody, on whatever host, in the order of the
+    /// configuration.
+    pub(crate) fn reserved(&self) -> impl Iterator<Item = IpAddr> {
+        self.reservations.addresses()
+    }
+
+    /// How many addresses each range can give at most, set by set; none for a range that
+    /// any number of containers share.
+    pub(crate) fn room(&self) -> Vec<Vec<Option<u128>>> {
+        let sets = 0..self.sets.len();
+        let of_range = |(range, searched): (&Range, Searched<'_>)| {
+            (!range.is_shared()).then(|| given(range, searched))
+        };
+        sets.map(|set| self.searched(set).map(of_range).collect())
+            .collect()
+    }
+
     /// How much of each range is used, set by set.
     ///
     /// # Errors
@@ -271,15 +288,12 @@ impl Pool {
     /// How much of each range is used when these addresses are taken, set by set.
     pub fn usage_with(&self, taken: &[IpAddr]) -> Vec<Vec<Usage>> {
         let usage = |(range, searched): (&Range, Searched<'_>)| {
-            let (first, last) = (range.first(), range.last());
-            let number = crate::family::number;
             let counts =
                 |a: &&IpAddr| range.contains(**a) && searched.skips.end_of(number(**a)).is_none();
-            let skipped = searched.skips.count(number(first), number(last));
             Usage {
                 range: range.clone(),
                 used: taken.iter().filter(counts).count() as u128,
-                total: range.size() - skipped,
+                total: given(range, searched),
             }
         };
         let sets = 0..self.sets.len();
@@ -306,6 +320,14 @@ impl Pool {
             usage: figures.join(", "),
         })
     }
+}
+
+/// How many of a range's addresses are given to those who ask for none.
+fn given(range: &Range, searched: Searched<'_>) -> u128 {
+    let skipped = searched
+        .skips
+        .count(number(searched.first), number(searched.last));
+    range.size() - skipped
 }
 
 fn is_full(set: &[Usage]) -> bool {

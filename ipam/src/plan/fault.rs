@@ -95,14 +95,66 @@ pub enum Fault {
         address: IpAddr,
     },
     /// The configuration is wrong at some place.
-    #[error("network \"{network}\" at {place}: {message}")]
+    #[error("network \"{network}\" at {}: {message}", at(.place, *.more))]
     AtPlace {
         /// The network.
         network: String,
         /// The first such place.
         place: Place,
+        /// How many more there are.
+        more: u128,
         /// What is wrong.
         message: String,
+    },
+    /// Hosts of some place have no address to give.
+    #[error(
+        "network \"{network}\" at {}: no container gets an address of {set}: gateways, exclusions and reservations leave none",
+        at(.place, *.more)
+    )]
+    NoAddress {
+        /// The network.
+        network: String,
+        /// The first such place.
+        place: Place,
+        /// How many more there are.
+        more: u128,
+        /// The range set there.
+        set: String,
+    },
+    /// A gateway that is not in its subnet at some place. That is a slip of the pen when
+    /// it has fields of the place; without any it may be meant.
+    #[error("{whose} has the gateway {gateway}, which is not in the subnet, at {}", at(.place, *.more))]
+    GatewayOutside {
+        /// Where in which network.
+        whose: Whose,
+        /// The gateway at the first such place.
+        gateway: IpAddr,
+        /// The first such place.
+        place: Place,
+        /// How many more there are.
+        more: u128,
+        /// Whether it has fields of the place.
+        is_of_place: bool,
+    },
+    /// A reservation that is in no range where it should be. Without fields of the place it
+    /// may be for a host that is not in the plan.
+    #[error(
+        "network \"{network}\", ipam.reservations.{name}: {address} is in no range at {}",
+        at(.place, *.more)
+    )]
+    ReservationOutside {
+        /// The network.
+        network: String,
+        /// Whom it is for.
+        name: String,
+        /// The address at the first such place.
+        address: IpAddr,
+        /// The first such place.
+        place: Place,
+        /// How many more there are.
+        more: u128,
+        /// Whether it has fields of the place.
+        is_of_place: bool,
     },
     /// There are more places than are looked at one by one.
     #[error(
@@ -120,10 +172,23 @@ impl Fault {
     /// Whether it keeps the plan from being right; otherwise it is for the
     /// operator to know.
     pub fn is_grave(&self) -> bool {
-        !matches!(
-            self,
-            Fault::CommonSubnet { .. } | Fault::NotAllLookedAt { .. }
-        )
+        match self {
+            Fault::CommonSubnet { .. } | Fault::NotAllLookedAt { .. } => false,
+            Fault::GatewayOutside { is_of_place, .. }
+            | Fault::ReservationOutside { is_of_place, .. } => *is_of_place,
+            _ => true,
+        }
+    }
+
+    /// The first place of several where it is so.
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            Fault::AtPlace { place, .. }
+            | Fault::NoAddress { place, .. }
+            | Fault::GatewayOutside { place, .. }
+            | Fault::ReservationOutside { place, .. } => Some(place),
+            _ => None,
+        }
     }
 
     /// A word for programs.
@@ -136,8 +201,23 @@ impl Fault {
             Fault::CommonSubnet { .. } => "common-subnet",
             Fault::Reserved { .. } => "reserved",
             Fault::AtPlace { .. } => "at-place",
+            Fault::NoAddress { .. } => "no-address",
+            Fault::GatewayOutside { .. } => "gateway-outside",
+            Fault::ReservationOutside { .. } => "reservation-outside",
             Fault::NotAllLookedAt { .. } => "not-all-looked-at",
         }
+    }
+}
+
+fn at(place: &Place, more: u128) -> String {
+    let first = match place.fields().next() {
+        None => "every place".to_owned(),
+        Some(_) => place.to_string(),
+    };
+    match more {
+        0 => first,
+        1 => format!("{first} and 1 more place"),
+        more => format!("{first} and {more} more places"),
     }
 }
 

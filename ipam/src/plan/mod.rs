@@ -8,19 +8,20 @@
 mod block;
 mod fault;
 mod meeting;
+mod tally;
 mod whereabouts;
 
 use cni::Version;
 use ipnetwork::IpNetwork;
-use place::{Here, Location, Place, SubnetTemplate};
+use place::{Place, SubnetTemplate};
 
 pub use fault::{Fault, Whose};
 pub use place::Bounds;
+pub use tally::Room;
+use tally::{LOOKED_AT, Tally};
 pub use whereabouts::{Whereabouts, whereabouts};
 
-use crate::Error;
 use crate::config::{Addressing, RangeTemplate};
-use crate::pool::{Pool, Usage};
 
 /// Blocks of addresses that are no container's, and why.
 const RESERVED: [(&str, &str); 11] = [
@@ -64,9 +65,9 @@ pub struct Service {
     pub subnets: u128,
     /// The subnets of the first and of the last of them.
     pub ends: Option<(IpNetwork, IpNetwork)>,
-    /// How many containers each place can have; none when all share its addresses,
+    /// How many containers places can have; none when all share its addresses,
     /// and any number can.
-    pub containers: Option<u128>,
+    pub containers: Option<Room>,
 }
 
 /// What a network serves.
@@ -76,8 +77,9 @@ pub struct Served {
     pub network: String,
     /// How many hosts have room in all of its ranges.
     pub hosts: u128,
-    /// How many containers each host can have, with an address of each range set.
-    pub containers: Option<u128>,
+    /// How many containers hosts can have, with an address of each range set; none for any
+    /// number.
+    pub containers: Option<Room>,
 }
 
 /// What became of the check.
@@ -92,9 +94,6 @@ pub struct Report {
     /// What is wrong, and what the operator should know.
     pub faults: Vec<Fault>,
 }
-
-/// How many places are looked at one by one.
-const LOOKED_AT: usize = 1 << 20;
 
 /// A range with what is known of it wherever the host stands.
 struct Planned<'a> {
@@ -257,23 +256,9 @@ impl Report {
         let Some(fitting) = bounds.fitting(templates) else {
             return;
         };
-        let mut first = None;
-        for place in fitting.each().take(LOOKED_AT) {
-            match pool_at(network, &place) {
-                Err(error) => {
-                    self.faults.push(Fault::AtPlace {
-                        network: network.name.clone(),
-                        place,
-                        message: error.to_string(),
-                    });
-                    break;
-                }
-                Ok(pool) => drop(first.get_or_insert(pool)),
-            }
-        }
-        if let Some(pool) = first {
-            self.count(network, &ranges, &pool, bounds, &fitting);
-        }
+        let tally = Tally::of(network, &fitting);
+        self.count(&tally, bounds, &fitting);
+        self.faults.extend(tally.faults(bounds));
         if fitting.places() > LOOKED_AT as u128 {
             self.faults.push(Fault::NotAllLookedAt {
                 network: network.name.clone(),
@@ -282,31 +267,13 @@ impl Report {
         }
     }
 
-    /// Every place has as many addresses as the first.
-    fn count(
-        &mut self,
-        network: &Network,
-        ranges: &[(Whose, &RangeTemplate)],
-        pool: &Pool,
-        bounds: &Bounds,
-        fitting: &Bounds,
-    ) {
-        let usage = pool.usage_with(&[]);
-        let containers = |usage: &Usage| match usage.range.is_shared() {
-            true => None,
-            false => Some(usage.total),
+    fn count(&mut self, tally: &Tally<'_>, bounds: &Bounds, fitting: &Bounds) {
+        let Some(containers) = tally.hosts() else {
+            return;
         };
-        let of_set = |set: &Vec<Usage>| {
-            let mut totals = set.iter().map(containers);
-            totals.try_fold(0u128, |sum, total| Some(sum.saturating_add(total?)))
-        };
-        self.served.push(Served {
-            network: network.name.clone(),
-            hosts: fitting.places(),
-            containers: usage.iter().filter_map(of_set).min(),
-        });
-        for ((whose, range), usage) in ranges.iter().zip(usage.iter().flatten()) {
-            let Some(fitting) = bounds.fitting(std::iter::once(&range.subnet)) else {
+        for (whose, range, containers) in tally.ranges() {
+            let own = bounds.fitting(std::iter::once(&range.subnet));
+            let (Some(own), Some(containers)) = (own, containers) else {
                 continue;
             };
             let block = block::block(range);
@@ -316,12 +283,17 @@ impl Report {
                 whose: whose.clone(),
                 fields: bits_of(&block),
                 apart: block.prefix(),
-                places: fitting.places(),
-                subnets: fitting.places_by(|name| address.fields().iter().any(|f| f.name == name)),
-                ends: at(fitting.each().next()).zip(at(Some(fitting.last()))),
-                containers: containers(usage),
+                places: own.places(),
+                subnets: own.places_by(|name| address.fields().iter().any(|f| f.name == name)),
+                ends: at(own.each().next()).zip(at(Some(own.last()))),
+                containers,
             });
         }
+        self.served.push(Served {
+            network: tally.network().to_owned(),
+            hosts: fitting.places(),
+            containers,
+        });
     }
 }
 
@@ -338,13 +310,6 @@ fn bits_of(template: &SubnetTemplate) -> Vec<(String, u32, u32)> {
         (field.name.clone(), last - field.bits + 1, last)
     });
     bits.collect()
-}
-
-fn pool_at(network: &Network, place: &Place) -> Result<Pool, Error> {
-    let here = Here::new(Location::Literal(place.clone()));
-    network.addressing.routes_at(&here)?;
-    let addressing = &network.addressing;
-    addressing.pool_at(&network.name, network.version, &here)
 }
 
 /// The subnet of each range at every place where it has one.

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use place::{Here, Location};
+
 use crate::Family;
 
 fn network(name: &str, ipam: Value) -> Network {
@@ -22,6 +24,16 @@ fn network(name: &str, ipam: Value) -> Network {
 fn bounds(fields: &[(&str, &str)]) -> Bounds {
     let field = |(name, text): &(&str, &str)| ((*name).to_owned(), Bounds::parse(text).unwrap());
     fields.iter().map(field).collect()
+}
+
+/// The same room at each of so many places.
+fn each(least: u128, places: u128) -> Option<Room> {
+    let all = least.saturating_mul(places);
+    Some(Room {
+        least,
+        most: least,
+        all,
+    })
 }
 
 fn data_centre() -> Bounds {
@@ -50,9 +62,9 @@ fn a_plan_that_is_right() {
         let service = &report.services[index];
         (service.subnets, service.containers)
     };
-    assert_eq!(served(0), (65_536, Some(125)));
-    assert_eq!(served(1), (65_536, Some((1 << 64) - 2)));
-    assert_eq!(served(2), (65_536, Some(125)));
+    assert_eq!(served(0), (65_536, each(125, 65_536)));
+    assert_eq!(served(1), (65_536, each((1 << 64) - 2, 65_536)));
+    assert_eq!(served(2), (65_536, each(125, 65_536)));
     let backend = &report.services[0];
     let bits = |(name, first, last): &(String, u32, u32)| format!("{name} {first}-{last}");
     let fields: Vec<String> = backend.fields.iter().map(bits).collect();
@@ -67,7 +79,10 @@ fn a_plan_that_is_right() {
         .iter()
         .map(|s| (s.hosts, s.containers))
         .collect();
-    assert_eq!(hosts, [(65_536, Some(125)), (65_536, Some(125))]);
+    assert_eq!(
+        hosts,
+        [(65_536, each(125, 65_536)), (65_536, each(125, 65_536))]
+    );
 }
 
 fn faults(networks: &[(&str, &str)], bounds: &Bounds) -> Vec<String> {
@@ -139,10 +154,85 @@ fn every_way_of_being_wrong() {
     let sets = json!({"subnet": "10.{rack}.{slot}.0/24", "rangeStart": "10.{rack}.9.5"});
     let report = check(&[network("a", sets)], &all);
     assert!(
-        matches!(&report.faults[..], [Fault::AtPlace { place, .. }] if place.to_string() == "rack=0 slot=0"),
+        matches!(&report.faults[..], [Fault::AtPlace { place, more: 65_279, .. }] if place.to_string() == "rack=0 slot=0"),
         "{:?}",
         report.faults
     );
+}
+
+/// What a place has room for follows from fields anywhere in the configuration, so each is
+/// counted.
+#[test]
+fn places_differ() {
+    let few = |slots: &str| bounds(&[("rack", "0-3"), ("slot", slots)]);
+    let said = |network: Network, bounds: &Bounds| -> Vec<String> {
+        let faults = check(&[network], bounds).faults.into_iter();
+        faults
+            .map(|fault| format!("{} {fault}", fault.is_grave()))
+            .collect()
+    };
+    let one_each = || {
+        let range = json!({"subnet": "10.{rack}.0.0/16", "rangeStart": "10.{rack}.0.{slot}",
+            "rangeEnd": "10.{rack}.0.{slot}"});
+        network("a", range)
+    };
+    let report = check(&[one_each()], &few("0-3"));
+    let room = Room {
+        least: 0,
+        most: 1,
+        all: 12,
+    };
+    assert_eq!(report.served[0].containers, Some(room));
+    assert_eq!(report.services[0].containers, Some(room));
+    let barren = "true network \"a\" at rack=0 slot=1 and 3 more places: no container gets an \
+                  address of 10.0.0.1-10.0.0.1: gateways, exclusions and reservations leave none";
+    assert_eq!(said(one_each(), &few("0-3")), [barren]);
+    assert_eq!(said(one_each(), &few("1")), [barren]);
+    assert_eq!(said(one_each(), &few("2-3")), [] as [&str; 0]);
+    assert!(!check(&[one_each()], &few("1")).is_right());
+
+    let subnet = "10.{rack}.{slot}.0/24";
+    let crossed = network(
+        "a",
+        json!({"subnet": subnet, "gateway": "10.{slot}.{rack}.1"}),
+    );
+    assert_eq!(
+        said(crossed, &few("0-3")),
+        [
+            "true network \"a\", ipam: 10.{rack}.{slot}.0/24 has the gateway 10.1.0.1, which is not in the subnet, at rack=0 slot=1 and 11 more places"
+        ]
+    );
+    let anchored = network("a", json!({"subnet": subnet, "gateway": "169.254.1.1"}));
+    let anchored = said(anchored, &few("0-3"));
+    assert!(anchored[0].starts_with("false "), "{anchored:?}");
+
+    for (reserved, expected) in [
+        ("10.{rack}.{slot}.9", None),
+        ("10.{rack}.2.9", None),
+        ("10.3.2.9", None),
+        (
+            "10.{slot}.{rack}.9",
+            Some(
+                "true network \"a\", ipam.reservations.web: 10.1.0.9 is in no range at rack=0 slot=1 and 11 more places",
+            ),
+        ),
+        (
+            "10.{rack}.77.9",
+            Some(
+                "true network \"a\", ipam.reservations.web: 10.0.77.9 is in no range at rack=0 slot=0 and 15 more places",
+            ),
+        ),
+        (
+            "10.77.0.9",
+            Some(
+                "false network \"a\", ipam.reservations.web: 10.77.0.9 is in no range at rack=0 slot=0 and 15 more places",
+            ),
+        ),
+    ] {
+        let ipam = json!({"subnet": subnet, "reservations": {"web": reserved}});
+        let said = said(network("a", ipam), &few("0-3"));
+        assert_eq!(said, expected.as_slice(), "{reserved}");
+    }
 }
 
 /// Hosts of a segment share a subnet and have a range each.
@@ -158,7 +248,8 @@ fn ranges_of_a_common_subnet() {
         (service.apart, service.subnets, service.places),
         (24, 256, 65_536)
     );
-    assert_eq!(service.containers, Some(253));
+    let room = service.containers.unwrap();
+    assert_eq!((room.least, room.most, room.all), (253, 253, 253 * 65_536));
     let lower = || range("10.{rack}.{slot}.2", "10.{rack}.{slot}.99");
     let upper = || range("10.{rack}.{slot}.100", "10.{rack}.{slot}.254");
     let kinds = |networks: &[Network]| -> Vec<&str> {
@@ -189,7 +280,7 @@ fn ranges_of_a_common_subnet() {
         "rangeStart": "10.{rack}.{slot}.1", "rangeEnd": "10.{rack}.{slot}.254"});
     assert_eq!(
         kinds(&[network("a", whole()), network("b", around)]),
-        ["common-subnet"]
+        ["common-subnet", "no-address"]
     );
     assert_eq!(kinds(&[network("a", range("", ""))]), ["not-in-subnet"]);
     let crossed = range("10.{rack}.{slot}.2", "10.{rack}.255.254");

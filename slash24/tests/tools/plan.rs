@@ -126,6 +126,19 @@ fn a_plan_that_is_wrong() {
         ),
         "{slip}"
     );
+    host.write(
+        "lone.conf",
+        &json!({"name": "lone", "cniVersion": "1.0.0", "type": "x",
+            "ipam": {"type": "host-local", "subnet": "10.{rack}.0.0/16"}})
+        .to_string(),
+    );
+    let lone = host.run(&["plan", "lone.conf", "--rack", "0-3", "--slot", "0-255"]);
+    assert_eq!(lone.status.code(), Some(1));
+    let lone = String::from_utf8(lone.stdout).unwrap();
+    assert!(
+        lone.contains("does not depend on \"slot\": places that differ in it alone would give"),
+        "{lone}"
+    );
     host.write("conf/torn.conf", "{");
     let torn = error_of(&host.run(&["plan", "conf", "--rack", "1"]));
     assert!(torn.contains("torn.conf"), "{torn}");

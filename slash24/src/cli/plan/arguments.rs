@@ -79,23 +79,22 @@ impl Arguments {
         })
     }
 
-    /// A field that is in no template is a slip of the pen.
+    /// A field that is in no template, while one that is was not given, is a slip of the
+    /// pen. Otherwise it is a field that the plan does not depend on, which the check tells.
     pub(super) fn check_fields(&self, networks: &[plan::Network]) -> Result<(), Error> {
         let known = networks
             .iter()
             .flat_map(|network| network.addressing.fields());
         let known: BTreeSet<&str> = known.collect();
+        let is_missing = known.iter().any(|name| self.bounds.get(name).is_none());
         let slip = self.bounds.fields().find(|(name, _)| !known.contains(name));
-        let Some((slip, _)) = slip else {
+        let Some((slip, _)) = slip.filter(|_| is_missing) else {
             return Ok(());
         };
         let known: Vec<String> = known.iter().map(|name| format!("--{name}")).collect();
-        let known = match known.is_empty() {
-            true => "they have no fields".to_owned(),
-            false => format!("there are {}", known.join(", ")),
-        };
+        let known = known.join(", ");
         Err(Error::Usage(format!(
-            "--{slip}: no template has a field of that name; {known}"
+            "--{slip}: no template has a field of that name; there are {known}"
         )))
     }
 }

@@ -1,7 +1,7 @@
 //! What came of checking a plan, for people and for programs.
 
 use ipam::Place;
-use ipam::plan::{self, Fault, Service};
+use ipam::plan::{self, Fault, Room, Service};
 use serde_json::{Map, Value, json};
 
 use super::super::output::json_text;
@@ -80,20 +80,27 @@ fn ranges(services: &[Service]) -> String {
 fn served(report: &plan::Report) -> String {
     let mut table = tables::new(&["network", "hosts", "containers a host", "containers"]);
     for served in &report.served {
-        let all = served
-            .containers
-            .map(|each| each.saturating_mul(served.hosts));
         table.add_row([
             served.network.clone(),
             served.hosts.to_string(),
             containers(served.containers),
-            containers(all),
+            number(served.containers.map(|room| room.all)),
         ]);
     }
     table.to_string()
 }
 
-fn containers(number: Option<u128>) -> String {
+/// How many containers each place has room for.
+fn containers(room: Option<Room>) -> String {
+    match room {
+        Some(Room { least, most, .. }) if least < most => {
+            format!("{} to {}", number(Some(least)), number(Some(most)))
+        }
+        room => number(room.map(|room| room.least)),
+    }
+}
+
+fn number(number: Option<u128>) -> String {
     match number {
         None => "any number".to_owned(),
         Some(u128::MAX) => "more than 2^127".to_owned(),
@@ -158,10 +165,13 @@ pub(super) fn json(checked: &Checked) -> String {
     let network = |served: &plan::Served| {
         let ranges = report.services.iter();
         let own = ranges.filter(|service| service.whose.network == served.network);
+        let room = served.containers;
         json!({
             "name": served.network,
             "hosts": tables::number(served.hosts),
-            "containersPerHost": served.containers.map(tables::number),
+            "containersPerHost": room.map(|room| tables::number(room.least)),
+            "mostContainersPerHost": room.map(|room| tables::number(room.most)),
+            "containers": room.map(|room| tables::number(room.all)),
             "ranges": own.map(range).collect::<Vec<_>>(),
         })
     };
@@ -200,20 +210,17 @@ fn range(service: &Service) -> Value {
         "subnets": tables::number(service.subnets),
         "first": service.ends.map(|(first, _)| first.to_string()),
         "last": service.ends.map(|(_, last)| last.to_string()),
-        "containersPerHost": service.containers.map(tables::number),
+        "containersPerHost": service.containers.map(|room| tables::number(room.least)),
+        "mostContainersPerHost": service.containers.map(|room| tables::number(room.most)),
     })
 }
 
 fn fault(fault: &Fault) -> Value {
-    let place = match fault {
-        Fault::AtPlace { place, .. } => Some(place_json(place)),
-        _ => None,
-    };
     json!({
         "kind": fault.kind(),
         "wrong": fault.is_grave(),
         "message": fault.to_string(),
-        "place": place,
+        "place": fault.place().map(place_json),
     })
 }
 
