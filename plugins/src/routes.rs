@@ -107,7 +107,7 @@ pub(crate) fn operations<'a>(
     // A router may be quicker than the request that follows the one for the state.
     let add = match advertisements {
         Advertisements::Refuse => kernel::add_route,
-        Advertisements::Keep | Advertisements::Remetric => kernel::add_route_beside_advertised,
+        Advertisements::Keep | Advertisements::Remetric => kernel::append_route,
     };
     let routes = layer3.routes.iter();
     routes.map(move |route| add(&entry(layer3, route, link)))

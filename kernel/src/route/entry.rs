@@ -105,6 +105,18 @@ impl NextHop {
         }
     }
 
+    /// Whether it is the way of the other, apart from its weight and state.
+    pub fn is_same_way(&self, other: &NextHop) -> bool {
+        (self.link, self.gateway) == (other.link, other.gateway)
+    }
+
+    /// The same way with a share of the load that is this and one more.
+    #[must_use]
+    pub fn with_weight(mut self, weight: u8) -> Self {
+        self.weight = weight;
+        self
+    }
+
     fn read_flags(&mut self, flags: u8) {
         self.on_link = flags & ON_LINK != 0;
         self.is_down = flags & (DEAD | LINK_DOWN) != 0;

@@ -27,9 +27,15 @@ pub fn add_route(route: &RouteEntry) -> Operation {
 }
 
 /// As [`add_route`], also when a router has advertised the same one in the meantime:
-/// the kernel keeps what was advertised apart and shares no load with it.
-pub fn add_route_beside_advertised(route: &RouteEntry) -> Operation {
+/// the kernel keeps what was advertised apart and shares no load with it. With another
+/// IPv6 route of the same metric it does share it, as other programs' routes do.
+pub fn append_route(route: &RouteEntry) -> Operation {
     new_route(route, CREATE | APPEND, "add")
+}
+
+/// As [`append_route`], for IPv4 before those of the same metric: it serves.
+pub fn prepend_route(route: &RouteEntry) -> Operation {
+    new_route(route, CREATE, "add")
 }
 
 /// Sets a route, in the place of one to the same destination with the same metric.

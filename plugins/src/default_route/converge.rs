@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use kernel::{Netlink, RouteEntry};
 
-use super::plan::{self, Changes, Own};
+use super::plan::{self, Changes, Found, Own};
+use super::{KEPT, set_aside};
 use crate::routes::MAIN_TABLE;
 use crate::{Error, Result, check};
 
@@ -46,11 +47,11 @@ pub(crate) fn converge(
 ) -> Result<Vec<RouteEntry>> {
     let mut refused = None;
     for _ in 0..ROUNDS {
-        let routes = netlink.routes(ipv4, MAIN_TABLE)?;
-        let names = Names::of(netlink, &routes)?;
-        let changes = plan::changes(&routes, own, |link| names.get(link));
+        let found = find(netlink, ipv4)?;
+        let names = Names::of(netlink, &found.main)?;
+        let changes = plan::changes(&found, own, |link| names.get(link));
         if changes.is_empty() {
-            let mut defaults = routes;
+            let mut defaults = found.main;
             defaults.retain(|route| {
                 let mut hops = route.next_hops.iter();
                 plan::is_default(route) && hops.any(|hop| hop.link == own.link)
@@ -75,18 +76,37 @@ pub(crate) fn leave(netlink: &mut Netlink, link: u32) -> Result<()> {
 /// Puts those back that were set aside, if there is nobody left whom they hindered.
 pub(crate) fn restore(netlink: &mut Netlink) -> Result<()> {
     for ipv4 in [true, false] {
-        let routes = netlink.routes(ipv4, MAIN_TABLE)?;
-        carry_out(netlink, &plan::restore(&routes))?;
+        restore_family(netlink, ipv4)?;
     }
     Ok(())
 }
 
+fn restore_family(netlink: &mut Netlink, ipv4: bool) -> Result<()> {
+    let mut refused = None;
+    for _ in 0..ROUNDS {
+        let changes = set_aside::restore(&find(netlink, ipv4)?);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        refused = carry_out(netlink, &changes).err();
+    }
+    Err(refused.unwrap_or(Error::RoutesInFlux))
+}
+
+fn find(netlink: &mut Netlink, ipv4: bool) -> Result<Found> {
+    Ok(Found {
+        main: netlink.routes(ipv4, MAIN_TABLE)?,
+        kept: netlink.routes(ipv4, KEPT)?,
+    })
+}
+
+/// Nothing is deleted before all that comes in its place is there. A route that has come
+/// in between is refused, and the next time around is seen.
 fn carry_out(netlink: &mut Netlink, changes: &Changes) -> Result<()> {
     let set = changes.set.iter().map(kernel::replace_route);
-    let add = changes.add.iter().map(kernel::add_route);
-    // One that is there already is what another try has left.
-    let there = |operation: kernel::Operation| operation.tolerate(&[kernel::Errno::EEXIST]);
-    let made: Vec<_> = set.chain(add).map(there).collect();
+    let add = changes.add.iter().map(kernel::append_route);
+    let first = changes.put_first.iter().map(kernel::prepend_route);
+    let made: Vec<_> = set.chain(add).chain(first).collect();
     netlink.apply(&made)?;
     let deleted: Vec<_> = changes.delete.iter().map(kernel::delete_route).collect();
     Ok(netlink.apply(&deleted)?)

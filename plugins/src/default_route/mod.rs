@@ -5,6 +5,7 @@ pub(crate) mod converge;
 pub mod order;
 mod plan;
 mod plugin;
+mod set_aside;
 pub(crate) mod wish;
 
 pub use plugin::DefaultRoute;
@@ -14,3 +15,5 @@ pub use plugin::DefaultRoute;
 pub const PLACED: u8 = 36;
 /// As [`PLACED`]: an attachment set another's route aside that was before all.
 pub const SET_ASIDE: u8 = 37;
+/// The table that keeps what was set aside as it was. No rule leads there.
+pub(crate) const KEPT: u32 = 36_000_000;

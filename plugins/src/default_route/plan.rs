@@ -11,11 +11,10 @@ use kernel::{NextHop, RouteEntry};
 
 use super::advertisements::Advertisements;
 use super::order;
+use super::set_aside;
 use super::wish::Wish;
 use super::{PLACED, SET_ASIDE};
 
-/// `RTPROT_BOOT`: what routes say that were set by hand, and the reference's.
-const BOOT: u8 = 3;
 /// `RTPROT_RA`: from a router's advertisement.
 pub(super) const ADVERTISED: u8 = 9;
 
@@ -29,12 +28,23 @@ pub(crate) struct Own<'a> {
     pub(crate) advertisements: Advertisements,
 }
 
+/// One family's routes, as they are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found {
+    /// Of the main table.
+    pub(crate) main: Vec<RouteEntry>,
+    /// As those were that have been set aside ([`KEPT`](super::KEPT)).
+    pub(crate) kept: Vec<RouteEntry>,
+}
+
 /// What must be changed: first what is set in the place of a route, then what is
 /// added, then what is deleted, so that at no time there is less than there was.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     pub(crate) set: Vec<RouteEntry>,
     pub(crate) add: Vec<RouteEntry>,
+    /// Added before others of the same metric, one after the other.
+    pub(crate) put_first: Vec<RouteEntry>,
     pub(crate) delete: Vec<RouteEntry>,
 }
 
@@ -56,15 +66,16 @@ enum Fate {
 /// The changes that bring one family's default routes in order. `name` knows the
 /// names of links by their numbers.
 pub(crate) fn changes<'n>(
-    routes: &[RouteEntry],
+    found: &Found,
     own: &Own<'_>,
     name: impl Fn(u32) -> Option<&'n str>,
 ) -> Changes {
     let mut plan = Plan {
-        routes,
+        found,
         changes: Changes::default(),
     };
-    for route in routes.iter().filter(|route| is_default(route)) {
+    set_aside::forget(&found.kept, own.link, &mut plan.changes);
+    for route in found.main.iter().filter(|route| is_default(route)) {
         let groups = by_link(route);
         let shared = groups.len() > 1;
         let mut fates: Vec<_> = groups
@@ -98,31 +109,16 @@ pub(crate) fn changes<'n>(
     plan.changes
 }
 
-/// The changes that undo what the attachments of links that are here no more did to
-/// others: when none is left that has placed itself, those set aside are as before.
-pub(crate) fn restore(routes: &[RouteEntry]) -> Changes {
-    let defaults = || routes.iter().filter(|route| is_default(route));
-    let mut changes = Changes::default();
-    if defaults().any(|route| route.protocol == PLACED) {
-        return changes;
-    }
-    for route in defaults().filter(|route| route.protocol == SET_ASIDE) {
-        let mut before = route.clone();
-        before.priority = None;
-        before.protocol = BOOT;
-        changes.add.push(before);
-        changes.delete.push(route.clone());
-    }
-    changes
-}
-
 /// The changes that take an interface's placed routes away.
 pub(crate) fn leave(routes: &[RouteEntry], link: u32) -> Changes {
     let own = |route: &&RouteEntry| {
         is_default(route) && route.protocol == PLACED && leads_by(route, link)
     };
+    let own_routes = routes.iter().filter(own);
     Changes {
-        delete: routes.iter().filter(own).cloned().collect(),
+        delete: own_routes
+            .map(|route| by_anybody(route, route.clone()))
+            .collect(),
         ..Changes::default()
     }
 }
@@ -168,10 +164,53 @@ pub(crate) fn is_default(route: &RouteEntry) -> bool {
     route.dst.prefix() == 0 && route.is_unicast
 }
 
+/// What there is to add of a route: all, nothing because a run has left it that was
+/// killed, or for IPv6 the ways that are missing.
+pub(super) fn missing(routes: &[RouteEntry], route: RouteEntry) -> Option<RouteEntry> {
+    let metric = |route: &RouteEntry| route.priority.unwrap_or(kernels_metric(route));
+    let same = || {
+        let others = routes.iter().filter(|other| is_default(other));
+        others.filter(|other| metric(other) == metric(&route))
+    };
+    let has =
+        |other: &RouteEntry, hop: &NextHop| other.next_hops.iter().any(|one| one.is_same_way(hop));
+    if route.dst.is_ipv4() {
+        let is_it = |other: &RouteEntry| {
+            other.next_hops.len() == route.next_hops.len()
+                && route.next_hops.iter().all(|hop| has(other, hop))
+        };
+        let is_there = same().any(is_it);
+        return (!is_there).then_some(route);
+    }
+    let is_there = |hop: &NextHop| same().any(|other| has(other, hop));
+    let mut hops = route.next_hops.clone();
+    hops.retain(|hop| !is_there(hop));
+    match hops.len() {
+        0 => None,
+        all if all == route.next_hops.len() => Some(route),
+        _ => Some(route.with_hops(hops)),
+    }
+}
+
+/// A route's ways as those to delete. Of IPv6 ways that share the load the kernel tells
+/// who set the first, and deletes those alone whose setter is named; none is any.
+fn by_anybody(route: &RouteEntry, mut deleted: RouteEntry) -> RouteEntry {
+    /// `RTPROT_UNSPEC`.
+    const ANYBODY: u8 = 0;
+    if !route.dst.is_ipv4() && route.next_hops.len() > 1 {
+        deleted.protocol = ANYBODY;
+    }
+    deleted
+}
+
+/// The metric of a route that names none.
+fn kernels_metric(route: &RouteEntry) -> u32 {
+    if route.dst.is_ipv4() { 0 } else { 1024 }
+}
+
 /// Whether nobody has chosen the metric.
 fn is_without_metric(route: &RouteEntry) -> bool {
-    let kernels = if route.dst.is_ipv4() { 0 } else { 1024 };
-    route.priority.unwrap_or(0) == kernels && route.protocol != ADVERTISED
+    route.priority.unwrap_or(0) == kernels_metric(route) && route.protocol != ADVERTISED
 }
 
 fn own_fate(route: &RouteEntry, own: &Own<'_>) -> Fate {
@@ -219,7 +258,7 @@ fn by_link(route: &RouteEntry) -> Vec<(u32, Vec<NextHop>)> {
 }
 
 struct Plan<'a> {
-    routes: &'a [RouteEntry],
+    found: &'a Found,
     changes: Changes,
 }
 
@@ -228,6 +267,12 @@ impl Plan<'_> {
         if fates.iter().all(|fate| *fate == Fate::Stay) {
             return;
         }
+        let is_set_aside = |hop: &NextHop| {
+            let mut all = groups.iter().zip(fates);
+            let fate = all.find(|((link, _), _)| *link == hop.link);
+            matches!(fate, Some((_, Fate::Place(_, SET_ASIDE))))
+        };
+        set_aside::keep(route, is_set_aside, &self.found.kept, &mut self.changes);
         let shared = groups.len() > 1;
         let mut leaving = Vec::new();
         for ((link, hops), fate) in groups.into_iter().zip(fates) {
@@ -251,7 +296,7 @@ impl Plan<'_> {
                         return;
                     }
                     placed.priority = Some(self.free(metric, link));
-                    self.changes.add.push(placed);
+                    self.changes.add.extend(missing(&self.found.main, placed));
                 }
             }
             leaving.extend(hops);
@@ -261,7 +306,7 @@ impl Plan<'_> {
             true => route.clone(),
             false => route.with_hops(leaving),
         };
-        self.changes.delete.push(deleted);
+        self.changes.delete.push(by_anybody(route, deleted));
     }
 
     /// A metric that no other link has: hardly ever another than the one asked for.
@@ -272,10 +317,13 @@ impl Plan<'_> {
     }
 
     fn is_taken(&self, metric: u32, link: u32) -> bool {
-        let mut all = self.routes.iter().chain(&self.changes.add);
+        let mut all = self.found.main.iter().chain(&self.changes.add);
         all.any(|other| {
             let mut hops = other.next_hops.iter();
-            is_default(other) && other.priority == Some(metric) && hops.any(|hop| hop.link != link)
+            is_default(other)
+                && !set_aside::is_kept(other)
+                && other.priority == Some(metric)
+                && hops.any(|hop| hop.link != link)
         })
     }
 }

@@ -11,7 +11,7 @@ use kernel::{Netlink, RouteEntry, sysctl};
 use super::advertisements::Advertisements;
 use super::converge::{self, Names};
 use super::order;
-use super::plan::{self, Own};
+use super::plan::{self, Found, Own};
 use super::wish::{Wish, Wishes};
 use crate::attachment::Identity;
 use crate::inner::Inner;
@@ -154,7 +154,7 @@ fn settle(
             && let Some(mut route) = made(result, ipv4, &own)
         {
             reach_gateway(&mut netlink, &mut route)?;
-            netlink.apply(&[kernel::add_route_beside_advertised(&route)])?;
+            netlink.apply(&[kernel::append_route(&route)])?;
             defaults = converge::converge(&mut netlink, ipv4, &own)?;
         }
         found.extend(defaults);
@@ -237,15 +237,20 @@ fn check_owner(request: &Request, inner: &Inner<'_>) -> Result<()> {
         let Some(told) = result.routes.iter().find(is_it) else {
             continue;
         };
-        let found = converge::verify_owner(&mut netlink, ipv4)?;
-        let names = Names::of(&mut netlink, &found)?;
+        let found = Found {
+            main: converge::verify_owner(&mut netlink, ipv4)?,
+            kept: Vec::new(),
+        };
+        let names = Names::of(&mut netlink, &found.main)?;
         let own = keys.own(ipv4, link.index, &request.ifname);
         let changes = plan::changes(&found, &own, |link| names.get(link));
         let mut metrics = found
+            .main
             .iter()
             .filter(|route| plan::is_default(route) && plan::leads_by(route, link.index));
         if !changes.is_empty() || !metrics.any(|route| route.priority == told.priority) {
             let all = found
+                .main
                 .iter()
                 .filter(|route| plan::is_default(route))
                 .map(check::told);

@@ -104,7 +104,7 @@ impl Moves {
     pub(super) fn back(&self) -> Vec<Operation> {
         // IPv6 takes one of the same metric besides another interface's only like this.
         let again = |route| {
-            let add = kernel::add_route_beside_advertised(route);
+            let add = kernel::append_route(route);
             add.tolerate(&[Errno::EEXIST])
         };
         let main = self.leaving.iter().map(again);

@@ -48,7 +48,7 @@ pub(super) fn trials() -> Vec<Trial> {
 
 /// Whose plugin a network has, and how `default-route` comes to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// Ours, which needs no help.
     Ours,
     /// The reference's, in `delegate`.
@@ -60,13 +60,13 @@ enum Kind {
 }
 
 /// One network's attachment, however many calls it takes.
-struct Network<'h> {
-    main: Call<'h>,
+pub(super) struct Network<'h> {
+    pub(super) main: Call<'h>,
     fix: Option<(Call<'h>, Value)>,
 }
 
 impl<'h> Network<'h> {
-    fn new(kind: Kind, container: &Container<'h>, number: usize, keys: Value) -> Self {
+    pub(super) fn new(kind: Kind, container: &Container<'h>, number: usize, keys: Value) -> Self {
         let mut plain = network(number, json!({}));
         if plain["type"] == "ptp" {
             // The reference's waits seconds for each address of its cables.
@@ -104,7 +104,7 @@ impl<'h> Network<'h> {
         }
     }
 
-    fn add(&self) -> Value {
+    pub(super) fn add(&self) -> Value {
         let result = self.main.add().success();
         match &self.fix {
             Some((call, config)) => {
@@ -130,7 +130,7 @@ impl<'h> Network<'h> {
             .check()
     }
 
-    fn del(&self) {
+    pub(super) fn del(&self) {
         if let Some((call, _)) = &self.fix {
             call.del().success();
         }

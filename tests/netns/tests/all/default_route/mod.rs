@@ -4,6 +4,7 @@ mod advertised;
 mod every_order;
 mod explained;
 mod mixed;
+mod restored;
 mod scene;
 mod wishes;
 
@@ -15,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         every_order::trials(),
         explained::trials(),
         mixed::trials(),
+        restored::trials(),
         wishes::trials(),
     ]
     .into_iter()
