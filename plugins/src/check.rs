@@ -100,18 +100,17 @@ fn addresses(
 fn routes(netlink: &mut Netlink, expected: &Attachment, link: &Link) -> Result<()> {
     for route in &expected.routes {
         let found = netlink.routes(route.dst.is_ipv4(), route.table.unwrap_or(MAIN_TABLE))?;
+        let gateway = crate::routes::gateway(expected, route);
         let is_there = found.iter().any(|entry| {
             let same = entry.dst.network() == route.dst.network()
                 && entry.dst.prefix() == route.dst.prefix();
             let metric = entry.priority.unwrap_or(0);
             let same = same && route.priority.is_none_or(|expected| expected == metric);
             let mut hops = entry.next_hops.iter();
-            same && hops.any(|hop| {
-                hop.link == link.index && (route.gw.is_none() || hop.gateway == route.gw)
-            })
+            same && hops.any(|hop| hop.link == link.index && hop.gateway == gateway)
         });
         if !is_there {
-            let via = route.gw.map(|gw| format!(" via {gw}")).unwrap_or_default();
+            let via = gateway.map(|gw| format!(" via {gw}")).unwrap_or_default();
             let metric = route.priority.map(metric).unwrap_or_default();
             let list: Vec<_> = found.iter().map(told).collect();
             return Err(differs(

@@ -320,12 +320,13 @@ impl<'a> Inside<'a> {
         }
     }
 
-    /// For CHECK: compares the attachment's rules and its table; and where it was
-    /// chosen for the default route, who has that.
+    /// For CHECK: compares the attachment's rules and its table; and where it offers a
+    /// default route, who has that.
     pub(crate) fn check_routing(&mut self, expected: &Attachment) -> Result<()> {
         for ipv4 in [true, false] {
             let is_it = |route: &Route| routes::is_default(route) && route.dst.is_ipv4() == ipv4;
-            if self.routing.wishes.of(ipv4).is_some() && expected.routes.iter().any(is_it) {
+            let offers = self.routing.wishes.priority(ipv4).is_some();
+            if offers && expected.routes.iter().any(is_it) {
                 converge::verify_owner(&mut self.netlink, ipv4)?;
             }
         }

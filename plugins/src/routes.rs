@@ -159,7 +159,7 @@ fn network(net: IpNetwork) -> IpNetwork {
 }
 
 /// Where a route goes.
-fn gateway(layer3: &Attachment, route: &Route) -> Option<IpAddr> {
+pub(crate) fn gateway(layer3: &Attachment, route: &Route) -> Option<IpAddr> {
     route.gw.or_else(|| default_gateway(layer3, route))
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kernel::{Netlink, RouteEntry};
 
-use super::plan::{self, Changes, Found, Own};
+use super::plan::{self, Changes, Found, Own, Serving};
 use super::{KEPT, set_aside};
 use crate::routes::MAIN_TABLE;
 use crate::{Error, Result, check};
@@ -120,14 +120,21 @@ fn carry_out(netlink: &mut Netlink, changes: &Changes) -> Result<()> {
 pub(crate) fn verify_owner(netlink: &mut Netlink, ipv4: bool) -> Result<Vec<RouteEntry>> {
     let found = netlink.routes(ipv4, MAIN_TABLE)?;
     let names = Names::of(netlink, &found)?;
-    let rightful = plan::rightful_owner(&found, |link| names.get(link));
+    let rightful = match plan::rightful_owner(&found, |link| names.get(link)) {
+        Some(link) => Serving::Link(link),
+        None => Serving::Nothing,
+    };
     let serving = plan::serving(&found);
     if rightful == serving {
         return Ok(found);
     }
-    let describe = |link: Option<u32>| match link.and_then(|link| names.get(link)) {
-        Some(name) => format!("that of {name}"),
-        None => "none, or several that share the load".into(),
+    let describe = |serving| -> String {
+        match serving {
+            Serving::Nothing => "none".into(),
+            Serving::Link(link) => format!("that of {}", names.get(link).unwrap_or("no interface")),
+            Serving::Several => "one that several interfaces share".into(),
+            Serving::NoWay => "one that leads nowhere (blackhole, unreachable or prohibit)".into(),
+        }
     };
     let family = if ipv4 { "IPv4" } else { "IPv6" };
     let what = format!("default route for {family}");

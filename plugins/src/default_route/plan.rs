@@ -15,6 +15,8 @@ use super::set_aside;
 use super::wish::Wish;
 use super::{PLACED, SET_ASIDE};
 
+/// `RTPROT_STATIC`: what the routes of our interface plugins say.
+const STATIC: u8 = 4;
 /// `RTPROT_RA`: from a router's advertisement.
 pub(super) const ADVERTISED: u8 = 9;
 
@@ -124,7 +126,8 @@ pub(crate) fn leave(routes: &[RouteEntry], link: u32) -> Changes {
 }
 
 /// The link whose default route should serve, by the order of what is there: metrics
-/// that somebody chose as they are, routes without one at their interface's place.
+/// that somebody chose as they are, routes without one at their interface's place. A
+/// network of ours whose lease says 0 has chosen that.
 pub(crate) fn rightful_owner<'n>(
     routes: &[RouteEntry],
     name: impl Fn(u32) -> Option<&'n str>,
@@ -135,7 +138,8 @@ pub(crate) fn rightful_owner<'n>(
         .flat_map(|route| {
             let name = &name;
             route.next_hops.iter().map(move |hop| {
-                let metric = match is_without_metric(route) {
+                let is_unchosen = is_without_metric(route) && route.protocol != STATIC;
+                let metric = match is_unchosen {
                     true => name(hop.link).map_or(u32::MAX, order::metric_aside),
                     false => route.priority.unwrap_or(0),
                 };
@@ -145,13 +149,30 @@ pub(crate) fn rightful_owner<'n>(
     offers.min().map(|(_, link)| link)
 }
 
-/// The link whose default route does serve; none when several share the load.
-pub(crate) fn serving(routes: &[RouteEntry]) -> Option<u32> {
-    let defaults = routes.iter().filter(|route| is_default(route));
-    // Of those of one metric the kernel takes the first.
-    let first = defaults.min_by_key(|route| route.priority.unwrap_or(0))?;
-    let link = first.next_hops.first()?.link;
-    leads_by(first, link).then_some(link)
+/// What a family's packets to everywhere else meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Serving {
+    /// No route.
+    Nothing,
+    /// One by this link.
+    Link(u32),
+    /// One that several links share.
+    Several,
+    /// One that says that there is no way: `unreachable`, `blackhole`, `prohibit`.
+    NoWay,
+}
+
+/// What does serve: of the routes of one metric the kernel takes the first.
+pub(crate) fn serving(routes: &[RouteEntry]) -> Serving {
+    let to_everywhere = routes.iter().filter(|route| route.dst.prefix() == 0);
+    let Some(first) = to_everywhere.min_by_key(|route| route.priority.unwrap_or(0)) else {
+        return Serving::Nothing;
+    };
+    match first.next_hops.first() {
+        _ if !first.is_unicast => Serving::NoWay,
+        Some(hop) if leads_by(first, hop.link) => Serving::Link(hop.link),
+        _ => Serving::Several,
+    }
 }
 
 /// Whether all ways of a route lead out of a link.

@@ -29,6 +29,7 @@ fn plain_of(ipv4: bool, link: u32) -> RouteEntry {
     let mut route = RouteEntry::new(dst.parse().unwrap(), link, None);
     route.next_hops = vec![hop(ipv4, link)];
     route.protocol = BOOT;
+    route.priority = Some(kernels_metric(&route));
     route
 }
 
@@ -340,6 +341,39 @@ fn a_route_of_several_ways_out_of_one_link_stays_one() {
     let changes = changes(&found(&[two_routers.clone()]), &own(1, None), name);
     assert_eq!(changes.add[0].next_hops, two_routers.next_hops);
     assert!(same_ways(&changes.delete[0], &two_routers));
+}
+
+#[test]
+fn what_serves_is_what_comes_first_also_when_it_leads_nowhere() {
+    let with = |link, metric| {
+        let mut route = plain(link);
+        route.priority = Some(metric);
+        route
+    };
+    let mut no_way = with(1, 1024);
+    no_way.is_unicast = false;
+    let mut shared = with(1, 9);
+    shared.next_hops.push(hop(false, 2));
+    for (routes, expected) in [
+        (vec![], Serving::Nothing),
+        (vec![with(2, 2000), with(1, 1500)], Serving::Link(1)),
+        (vec![with(2, 2000), no_way.clone()], Serving::NoWay),
+        (vec![with(2, 1000), no_way], Serving::Link(2)),
+        (vec![with(3, 10), shared], Serving::Several),
+    ] {
+        assert_eq!(serving(&routes), expected, "{routes:?}");
+    }
+}
+
+#[test]
+fn zero_may_be_chosen() {
+    let mut chosen = plain(2);
+    chosen.protocol = STATIC;
+    let mut first = plain(1);
+    first.priority = Some(order::metric(100, "eth0"));
+    let routes = [chosen, first.clone()];
+    assert_eq!(rightful_owner(&routes, name), Some(2));
+    assert_eq!(rightful_owner(&[plain(2), first], name), Some(1));
 }
 
 #[test]

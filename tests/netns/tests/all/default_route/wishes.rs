@@ -21,7 +21,8 @@ pub(super) fn trials() -> Vec<Trial> {
         ours("default-route/names-without-numbers", names_without_numbers),
         ours("default-route/made-from-the-gateway", made_from_the_gateway),
         ours("default-route/check-says-what-it-found", check),
-        ours("default-route/check-of-the-chosen-one", check_of_the_chosen),
+        ours("default-route/check-of-the-owner", check_of_the_owner),
+        ours("default-route/check-of-the-gateway", check_of_the_gateway),
         ours("default-route/of-a-task", of_a_task),
         ours(
             "default-route/packets-are-seen-at-the-owner",
@@ -174,28 +175,89 @@ fn check() {
     ));
     let error = later.check().failure();
     let message = error["msg"].as_str().expect("errors have a message");
-    let expected = format!("expected 0.0.0.0/0 metric {priority}");
+    let expected = format!("expected 0.0.0.0/0 via 10.2.0.1 metric {priority}");
     assert!(
         message.contains(&expected) && message.contains("found 0.0.0.0/0 via 10.2.0.1"),
         "{message}"
     );
 }
 
-/// The chosen network says so when a stranger has come before it.
-fn check_of_the_chosen() {
+/// Whether a network was chosen or nobody was: it says so when another has come before it.
+fn check_of_the_owner() {
+    let scene = Scene::new();
+    for wishes in [
+        [json!({}), json!({})],
+        [json!({"defaultRoute": true}), json!({})],
+    ] {
+        let container = scene.host.container("c");
+        let calls = [1, 2].map(|number| {
+            let config = network(number, wishes[number - 1].clone());
+            let call = call(OURS, &container, number, &config);
+            let result = call.add().success();
+            call.stdin(&with_previous(&config, &result).to_string())
+        });
+        container.ip("link add x9 type veth peer name y9\nlink set x9 up");
+        let nowhere = "one that leads nowhere (blackhole, unreachable or prohibit)";
+        for (route, family, found) in [
+            ("default via 10.3.0.1 dev eth2", "IPv4", "that of eth2"),
+            (
+                "::/0 via fd00:3::1 dev eth2 metric 1024",
+                "IPv6",
+                "that of eth2",
+            ),
+            ("default dev x9", "IPv4", "that of x9"),
+            ("blackhole default", "IPv4", nowhere),
+            ("unreachable ::/0 metric 5", "IPv6", nowhere),
+            ("prohibit default metric 0", "IPv4", nowhere),
+        ] {
+            container.ip(&format!("route add {route}"));
+            for call in &calls {
+                let error = call.check().failure();
+                let says =
+                    format!("default route for {family}: expected that of eth1, found {found}");
+                assert_eq!(error["msg"], says, "{route}");
+            }
+            container.ip(&format!("route del {route}"));
+            calls.iter().for_each(|call| {
+                call.check().success();
+            });
+        }
+        // A metric that somebody has chosen is right whoever it is.
+        container.ip("route add default dev x9 metric 7");
+        calls.iter().for_each(|call| {
+            call.check().success();
+        });
+    }
+}
+
+/// The right metric, by another router.
+fn check_of_the_gateway() {
     let scene = Scene::new();
     let container = scene.host.container("c");
-    let config = network(1, json!({"defaultRoute": true}));
+    let config = network(1, json!({}));
     let call = call(OURS, &container, 1, &config);
     let result = call.add().success();
-    let later = call
-        .clone()
-        .stdin(&with_previous(&config, &result).to_string());
+    let later = call.stdin(&with_previous(&config, &result).to_string());
     later.check().success();
-    container.ip("link add x0 type veth peer name y0\nlink set x0 up\nroute add default dev x0");
-    let error = later.check().failure();
-    let says = "default route for IPv4: expected that of eth1, found that of x0";
-    assert_eq!(error["msg"], says);
+    let metric = crate::network::metric(1);
+    for (to, by, other) in [
+        ("default", "10.2.0.1", "10.2.0.9"),
+        ("::/0", "fd00:2::1", "fd00:2::9"),
+    ] {
+        container.ip(&format!(
+            "route del {to} metric {metric}\nroute add {to} via {other} metric {metric}"
+        ));
+        let error = later.check().failure();
+        let message = error["msg"].as_str().expect("errors have a message");
+        assert!(
+            message.contains(&format!("via {by} metric")) && message.contains(other),
+            "{message}"
+        );
+        container.ip(&format!(
+            "route del {to} metric {metric}\nroute add {to} via {by} metric {metric}"
+        ));
+        later.check().success();
+    }
 }
 
 /// The Hydrogen document of a task names the network.
