@@ -99,18 +99,46 @@ pub(crate) fn via(dst: IpNetwork, gateway: IpAddr) -> Route {
 }
 
 /// The container's routes as requests.
-pub(crate) fn operations<'a>(
-    layer3: &'a Attachment,
+pub(crate) fn operations(
+    layer3: &Attachment,
     link: u32,
     advertisements: Advertisements,
-) -> impl Iterator<Item = Operation> + 'a {
+) -> Vec<Operation> {
     // A router may be quicker than the request that follows the one for the state.
     let add = match advertisements {
         Advertisements::Refuse => kernel::add_route,
         Advertisements::Keep | Advertisements::Remetric => kernel::append_route,
     };
-    let routes = layer3.routes.iter();
-    routes.map(move |route| add(&entry(layer3, route, link)))
+    let entries = entries(layer3, link);
+    let place = |entry: &RouteEntry| (entry.dst, entry.table, entry.priority);
+    let is_another = |index: usize| {
+        let entry: &RouteEntry = &entries[index];
+        entries[..index]
+            .iter()
+            .any(|other| place(other) == place(entry))
+    };
+    let operation = |index: usize| match is_another(index) {
+        // What keeps them from being one is not where they lead.
+        true => kernel::append_route(&entries[index]),
+        false => add(&entries[index]),
+    };
+    (0..entries.len()).map(operation).collect()
+}
+
+/// The routes of the lease as the kernel has them: those to one place at one metric,
+/// by several routers, are one that shares the load.
+fn entries(layer3: &Attachment, link: u32) -> Vec<RouteEntry> {
+    let mut entries: Vec<RouteEntry> = Vec::new();
+    for route in &layer3.routes {
+        let entry = entry(layer3, route, link);
+        let without_ways = |entry: &RouteEntry| entry.with_hops(Vec::new());
+        let mut others = entries.iter_mut();
+        match others.find(|other| without_ways(other) == without_ways(&entry)) {
+            Some(same) => same.next_hops.extend(entry.next_hops),
+            None => entries.push(entry),
+        }
+    }
+    entries
 }
 
 /// A route of the lease as the kernel has it.
@@ -308,6 +336,33 @@ mod tests {
         elsewhere.gw = Some("10.1.2.9".parse().unwrap());
         let twice = vec![route("0.0.0.0/0", None), named, elsewhere];
         assert_eq!(settled(twice, Wishes::default()).len(), 2);
+    }
+
+    #[test]
+    fn several_routers_share_the_load() {
+        let by = |dst: &str, gateway: &str, mtu| Route {
+            gw: Some(gateway.parse().unwrap()),
+            mtu,
+            ..route(dst, Some(9))
+        };
+        let lease = lease(vec![
+            by("::/0", "fd00::1", None),
+            by("0.0.0.0/0", "10.1.2.1", None),
+            by("::/0", "fd00::9", None),
+            by("::/0", "fd00::8", Some(1300)),
+            by("0.0.0.0/0", "10.1.2.9", None),
+        ]);
+        let told = |entry: &RouteEntry| {
+            let hops = entry.next_hops.iter().filter_map(|hop| hop.gateway);
+            hops.map(|gateway| gateway.to_string()).collect::<Vec<_>>()
+        };
+        let ways: Vec<_> = entries(&lease, 2).iter().map(told).collect();
+        let expected: [&[&str]; 3] = [
+            &["fd00::1", "fd00::9"],
+            &["10.1.2.1", "10.1.2.9"],
+            &["fd00::8"],
+        ];
+        assert_eq!(ways, expected);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub(super) fn trials() -> Vec<Trial> {
         ),
         ours("default-route/names-without-numbers", names_without_numbers),
         ours("default-route/made-from-the-gateway", made_from_the_gateway),
+        ours("default-route/several-routers", several_routers),
         ours("default-route/check-says-what-it-found", check),
         ours("default-route/check-of-the-owner", check_of_the_owner),
         ours("default-route/check-of-the-gateway", check_of_the_gateway),
@@ -159,6 +160,53 @@ fn made_from_the_gateway() {
         "{error}"
     );
     assert!(container.link("eth2").is_none());
+}
+
+/// Routers of one network share the load, and both are in the result.
+fn several_routers() {
+    let scene = Scene::new();
+    let container = scene.host.container("c");
+    let mut config = network(1, json!({}));
+    config["ipam"]["routes"] = json!([
+        {"dst": "0.0.0.0/0", "gw": "10.2.0.1"}, {"dst": "::/0", "gw": "fd00:2::1"},
+        {"dst": "0.0.0.0/0", "gw": "10.2.0.9"}, {"dst": "::/0", "gw": "fd00:2::9"},
+        {"dst": "::/0", "gw": "fd00:2::8", "mtu": 1300},
+        {"dst": "2001:db8:7::/48", "gw": "fd00:2::9"}, {"dst": "2001:db8:7::/48", "gw": "fd00:2::1"},
+    ]);
+    call(OURS, &container, 0, &network(0, json!({})))
+        .add()
+        .success();
+    let call = call(OURS, &container, 1, &config);
+    let result = call.add().success();
+    let told = result["routes"].as_array().expect("there are routes");
+    assert_eq!(told.len(), 7);
+    for (family, to, ways) in [
+        ("-4", "default", 2),
+        ("-6", "default", 3),
+        ("-6", "2001:db8:7::/48", 2),
+    ] {
+        let routes = container.routes(family);
+        let is_it = |route: &&Value| route["dst"] == to && route["nexthops"].is_array();
+        let found: Vec<_> = routes.iter().filter(is_it).collect();
+        assert_eq!(found.len(), 1, "{routes:?}");
+        assert_eq!(found[0]["nexthops"].as_array().map(Vec::len), Some(ways));
+    }
+    let later = call
+        .clone()
+        .stdin(&with_previous(&config, &result).to_string());
+    later.check().success();
+    container.ip(&format!(
+        "route del ::/0 via fd00:2::9 dev eth1 metric {}",
+        crate::network::metric(1)
+    ));
+    let error = later.check().failure();
+    assert!(
+        error["msg"]
+            .as_str()
+            .is_some_and(|text| text.contains("fd00:2::9")),
+        "{error}"
+    );
+    call.del().success();
 }
 
 fn check() {
