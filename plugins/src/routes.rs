@@ -17,8 +17,8 @@ pub(crate) const DEFAULT_IPV6_METRIC: u32 = 1024;
 pub(crate) const MAIN_TABLE: u32 = 254;
 
 /// Makes of the lease's routes those that are set, and that the result lists: the
-/// default routes as it is wished, and every route with the metric that keeps it
-/// apart from the same route of other networks.
+/// default routes as it is wished, with their gateways, and every route with the metric
+/// that keeps it apart from the same route of other networks.
 ///
 /// # Errors
 /// [`Error::NoWayOut`] when there must be a default route and cannot.
@@ -40,7 +40,17 @@ pub(crate) fn settle(layer3: &mut Attachment, wishes: &Wishes, ifname: &str) -> 
     if must_be_one && !layer3.routes.iter().any(is_default) {
         return Err(Error::NoWayOut);
     }
-    for route in &mut layer3.routes {
+    let gateways: Vec<_> = layer3
+        .routes
+        .iter()
+        .map(|route| gateway(layer3, route))
+        .collect();
+    for (route, gateway) in layer3.routes.iter_mut().zip(gateways) {
+        // Whoever comes after, and people, are told where everything goes; of other routes
+        // the reference says no more than the lease, and so is it here.
+        if is_default(route) {
+            route.gw = gateway;
+        }
         route.priority = metric(route, wishes, ifname);
     }
     drop_repetitions(layer3);

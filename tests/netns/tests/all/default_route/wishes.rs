@@ -216,6 +216,9 @@ fn check() {
     let result = call(OURS, &container, 1, &config).add().success();
     let priority = &result["routes"][0]["priority"];
     assert_eq!(priority, crate::network::metric(1), "{result}");
+    // The routes are told as they are, with the gateway that the range has.
+    let gateways = [0, 1].map(|index| result["routes"][index]["gw"].clone());
+    assert_eq!(gateways, ["10.2.0.1", "fd00:2::1"]);
     let later = call(OURS, &container, 1, &with_previous(&config, &result));
     later.check().success();
     container.ip(&format!(
