@@ -88,14 +88,14 @@ fn remove_host_end(identity: &Identity) -> kernel::Result<()> {
 /// when it is gone already.
 pub(crate) fn remove(request: &Request, guards: Option<nft::Release>) -> Result<Option<Link>> {
     let identity = Identity::of(request);
-    if routing::is_by_source(&request.config)
-        && let Some(mut inside) = Inside::open_if_there(request, &identity)?
-    {
-        inside.forget_rules()?;
-    }
     let mut host = Netlink::open()?;
     match host.link(&identity.host_link)? {
         Some(link) if !identity.is_anothers(&link) => {
+            if routing::may_be_by_source(&request.config, &link)
+                && let Some(mut inside) = Inside::open_if_there(request, &identity)?
+            {
+                inside.forget_rules(None)?;
+            }
             let netns = request
                 .netns
                 .as_deref()

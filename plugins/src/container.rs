@@ -4,13 +4,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use cni::{Attachment, Request, Route};
-use kernel::{Link, Netlink, Netns, Rule, Settled, sysctl};
+use kernel::{Link, Netlink, Netns, RouteEntry, Rule, Settled, sysctl};
 
 use crate::attachment::Identity;
 use crate::default_route::advertisements::Advertisements;
 use crate::default_route::converge;
 use crate::routing::{self, Routing};
 use crate::{Error, Result, lease, removal, routes, source_routing};
+
+/// What the kernel calls the two ends of a cable.
+const CABLE: &str = "veth";
 
 /// How an interface makes itself known to its neighbours (gratuitous ARP,
 /// unsolicited neighbour advertisements).
@@ -155,7 +158,10 @@ impl<'a> Inside<'a> {
         let may_be_own = stands_there || self.identity.may_have_made(&found);
         let is_leftover = self.identity.is_own(&found) || (unfinished && may_be_own);
         match is_leftover {
-            true => Ok(self.netlink.apply(&[kernel::delete_link(found.index)])?),
+            true => {
+                self.forget_rules(Some(&found))?;
+                Ok(self.netlink.apply(&[kernel::delete_link(found.index)])?)
+            }
             false => Err(Error::InterfaceExists {
                 name: found.name,
                 kind: if found.kind.is_empty() {
@@ -173,7 +179,9 @@ impl<'a> Inside<'a> {
     pub(crate) fn configure(&mut self, layer3: &mut Attachment) -> Result<Link> {
         let ifname = &self.request.ifname;
         routes::settle(layer3, &self.routing.wishes, ifname)?;
-        let link = match self.made.take() {
+        let made = self.made.take();
+        let is_cable = made.is_some();
+        let link = match made {
             Some(link) => link,
             None => self.find()?,
         };
@@ -195,6 +203,15 @@ impl<'a> Inside<'a> {
         if self.is_quiet && !has_ipv6(layer3) {
             operations.push(kernel::generate_no_addresses(ifname));
         }
+        if self.routing.by_source {
+            operations.extend(source_routing::mark(&link));
+            if is_cable || link.kind == CABLE {
+                // DEL looks at the host's end alone.
+                let host_end = &self.identity.host_link;
+                let mark = kernel::join_group_of(host_end, source_routing::GROUP);
+                self.outside()?.apply(&[mark])?;
+            }
+        }
         let mark = self.mark.as_ref().unwrap_or(&self.identity.alias);
         operations.push(kernel::bring_up(link.index, mark));
         if self.is_point_to_point {
@@ -208,15 +225,21 @@ impl<'a> Inside<'a> {
             self.routing.advertisements,
         ));
         if self.routing.by_source {
-            let near: Vec<_> = match self.is_point_to_point {
-                true => routes::by_gateways(layer3, link.index).collect(),
-                false => routes::by_link(layer3, link.index).collect(),
-            };
-            operations.extend(source_routing::operations(layer3, ifname, link.index, near));
+            let near = self.near(layer3, &link);
+            let routes = source_routing::operations(layer3, ifname, link.index, &near);
+            operations.extend(routes);
             self.rules = source_routing::rules(layer3, ifname);
         }
         self.netlink.apply_in_parts(&operations)?;
         Ok(link)
+    }
+
+    /// The routes to the network's own subnets.
+    fn near(&self, layer3: &Attachment, link: &Link) -> Vec<RouteEntry> {
+        match self.is_point_to_point {
+            true => routes::by_gateways(layer3, link.index).collect(),
+            false => routes::by_link(layer3, link.index).collect(),
+        }
     }
 
     /// Leaves the interface down and as it is, for the container to configure.
@@ -300,7 +323,10 @@ impl<'a> Inside<'a> {
     /// the rules that send packets to the interface's own table; they would stay in the
     /// container if anything failed after them.
     pub(crate) fn announce(&mut self, link: &Link) -> Result<()> {
-        let mut operations: Vec<_> = self.rules.iter().map(kernel::add_rule).collect();
+        let mut operations = match self.rules.is_empty() {
+            true => Vec::new(),
+            false => source_routing::settle(&mut self.netlink, &self.rules, &link.name)?,
+        };
         let again = [Announcement::OnceFramesPass, Announcement::AtOnce];
         if again.contains(&self.announcement) {
             operations.extend(link.mac.map(|mac| kernel::set_mac(link.index, mac)));
@@ -312,9 +338,11 @@ impl<'a> Inside<'a> {
         Ok(announced?)
     }
 
-    /// For DEL: takes the attachment's rules away, if it has any.
-    pub(crate) fn forget_rules(&mut self) -> Result<()> {
-        match routing::is_by_source(&self.request.config) {
+    /// For DEL: takes the attachment's rules away, if it has any, of which the
+    /// configuration or the interface tells. Without an interface nothing does.
+    pub(crate) fn forget_rules(&mut self, link: Option<&Link>) -> Result<()> {
+        let is_it = |link: &Link| routing::may_be_by_source(&self.request.config, link);
+        match link.is_none_or(is_it) {
             true => source_routing::forget(&mut self.netlink, self.identity, &self.request.ifname),
             false => Ok(()),
         }
@@ -330,10 +358,12 @@ impl<'a> Inside<'a> {
                 converge::verify_owner(&mut self.netlink, ipv4)?;
             }
         }
-        match self.routing.by_source {
-            true => source_routing::verify(&mut self.netlink, expected, &self.request.ifname),
-            false => Ok(()),
+        if !self.routing.by_source {
+            return Ok(());
         }
+        let link = self.find()?;
+        let near = self.near(expected, &link);
+        source_routing::verify(&mut self.netlink, expected, &link.name, link.index, &near)
     }
 
     /// As [`Inside::announce`], without waiting for the frames to arrive everywhere.
@@ -354,8 +384,9 @@ impl<'a> Inside<'a> {
     /// another container's namespace by now. One that does not say so may be, if it is
     /// of the `kind` that ADD makes: another implementation can have made it.
     pub(crate) fn remove(&mut self, kind: &str) -> Result<()> {
-        self.forget_rules()?;
-        let Some(link) = self.netlink.link(&self.request.ifname)? else {
+        let link = self.netlink.link(&self.request.ifname)?;
+        self.forget_rules(link.as_ref())?;
+        let Some(link) = link else {
             return self.remove_unfinished();
         };
         // What no driver made, the loopback or hardware, no ADD did.

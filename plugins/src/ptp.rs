@@ -192,6 +192,7 @@ fn check_cable(request: &Request) -> Result<()> {
     let keys = Keys::read(&request.config)?;
     let identity = Identity::of(request);
     let mut inside = Inside::open(request, &identity)?;
+    inside.is_point_to_point = true;
     let (result, interface) = check::expected(request)?;
     let mut host = Netlink::open()?;
     for told in result.interfaces.iter().filter(|i| i.sandbox.is_empty()) {

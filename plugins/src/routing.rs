@@ -1,6 +1,7 @@
 //! The keys that every interface plugin has for the container's routes.
 
 use cni::Config;
+use kernel::Link;
 
 use crate::default_route::advertisements::Advertisements;
 use crate::default_route::wish::Wishes;
@@ -25,9 +26,10 @@ impl Routing {
     }
 }
 
-/// For DEL, which must not fail for what a configuration has become.
-pub(crate) fn is_by_source(config: &Config) -> bool {
-    read_flag(config, source_routing::KEY).unwrap_or(true)
+/// For DEL, which must not fail for what a configuration has become: whether the
+/// attachment of a link, in the container or the host's end of its cable, may have rules.
+pub(crate) fn may_be_by_source(config: &Config, link: &Link) -> bool {
+    link.group == source_routing::GROUP || read_flag(config, source_routing::KEY).unwrap_or(true)
 }
 
 fn read_flag(config: &Config, key: &'static str) -> Result<bool> {

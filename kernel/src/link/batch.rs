@@ -43,14 +43,29 @@ fn free_group(process: u32, all: &[Link]) -> Option<u32> {
     candidates.find(|group| all.iter().all(|link| link.group != *group))
 }
 
-pub(crate) fn join_group(index: u32, group: u32) -> Operation {
+/// Puts a link into a group, and leaves everything else as it is. One that is gone
+/// already is no error.
+pub fn join_group(index: u32, group: u32) -> Operation {
     let mut message = LinkMessage::default();
     message.header.index = index;
+    join(message, &format!("link number {index}"), group)
+}
+
+/// As [`join_group`], for a link whose number is not known.
+pub fn join_group_of(name: &str, group: u32) -> Operation {
+    let mut message = LinkMessage::default();
+    message
+        .attributes
+        .push(LinkAttribute::IfName(name.to_owned()));
+    join(message, &format!("link {name}"), group)
+}
+
+fn join(mut message: LinkMessage, told: &str, group: u32) -> Operation {
     message.attributes.push(LinkAttribute::Group(group));
     Operation::new(
         RouteNetlinkMessage::SetLink(message),
         0,
-        format!("put link number {index} into group {group}"),
+        format!("put {told} into group {group}"),
     )
     .tolerate(&[Errno::ENODEV])
 }

@@ -13,7 +13,8 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkMessage};
 use nix::errno::Errno;
 
-pub(crate) use batch::{delete_group, join_group};
+pub(crate) use batch::delete_group;
+pub use batch::{join_group, join_group_of};
 pub use change::{
     announce_when_up, bring_up, delete_link, do_without_arp, generate_no_addresses, rename,
     set_alias, set_alias_of, set_controller, set_mac, set_mtu, set_promiscuous, set_state,

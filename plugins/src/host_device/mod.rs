@@ -14,7 +14,7 @@ use kernel::{Errno, Link, Netlink, Netns};
 use crate::attachment::{Identity, MARK, OTHER_NAME};
 use crate::container::{Announcement, Inside};
 use crate::undo::Undo;
-use crate::{Error, Result, check, garbage, lease, turn};
+use crate::{Error, Result, check, garbage, lease, source_routing, turn};
 use device::Device;
 
 /// The plugin.
@@ -140,28 +140,30 @@ fn bring_home(request: &Request, identity: &Identity) -> Result<()> {
     let Some(mut inside) = Inside::open_if_there(request, identity)? else {
         return Ok(());
     };
-    inside.forget_rules()?;
     let home = inside.netns().home();
     let netlink = inside.netlink();
-    let link = match netlink.link(&identity.other_name)? {
-        Some(link) => link,
-        None => match netlink.link(&request.ifname)? {
-            Some(link) if is_the_references(&link) => link,
-            _ => return Ok(()),
-        },
+    let mut found = netlink.link(&identity.other_name)?;
+    if found.is_none() {
+        found = netlink.link(&request.ifname)?.filter(is_the_references);
+    }
+    // ADD comes by here as well: without a device there only the configuration can tell.
+    let nothing = Link::default();
+    inside.forget_rules(Some(found.as_ref().unwrap_or(&nothing)))?;
+    let Some(link) = found else {
+        return Ok(());
     };
     let back = |name: &str| {
-        [
-            kernel::delete_other_name(link.index, &identity.other_name),
-            kernel::hand_over(link.index, home, name, ""),
-        ]
+        let mut back = vec![kernel::delete_other_name(link.index, &identity.other_name)];
+        back.extend(source_routing::unmark(&link));
+        back.push(kernel::hand_over(link.index, home, name, ""));
+        back
     };
     // If somebody else has its name by now, or nobody knows it, the kernel numbers it.
     let name = match name_at_home(&link, configured.as_deref()) {
         Some(name) if host.link(name)?.is_none() => name,
         _ => "dev%d",
     };
-    Ok(netlink.apply(&back(name))?)
+    Ok(inside.netlink().apply(&back(name))?)
 }
 
 /// The name that a device had on the host: it is written on it, unless the container has
@@ -189,6 +191,7 @@ fn restore_name(host: &mut Netlink, link: &Link, configured: Option<&str>) -> Re
         return Ok(());
     };
     let mut operations = vec![kernel::delete_other_name(link.index, other)];
+    operations.extend(source_routing::unmark(link));
     if let Some(name) = name_at_home(link, configured).filter(|name| *name != link.name) {
         operations.push(kernel::set_state(link.index, false));
         // It keeps the name that it has if another device has taken its own.

@@ -1,6 +1,8 @@
 //! Replies leave by the interface that the request came in on.
 
 mod chain;
+mod gateways;
+mod leftovers;
 mod sbr;
 
 use libtest_mimic::Trial;
@@ -26,6 +28,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     .flatten()
     .chain(sbr::trials())
     .chain(chain::trials())
+    .chain(gateways::trials())
+    .chain(leftovers::trials())
     .collect()
 }
 
