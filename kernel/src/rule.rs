@@ -16,12 +16,17 @@ use crate::{Netlink, Operation, Result};
 /// `FRA_*` (linux/fib_rules.h) that are read.
 const FRA_SRC: u16 = 2;
 const FRA_PRIORITY: u16 = 6;
+const FRA_FLOW: u16 = 11;
+const FRA_SUPPRESS_PREFIXLEN: u16 = 14;
 const FRA_TABLE: u16 = 15;
+const FRA_PAD: u16 = 18;
 const FRA_PROTOCOL: u16 = 21;
 /// The length of `struct fib_rule_hdr`, and the action that looks a table up
 /// (`FR_ACT_TO_TBL`).
 const HEADER: usize = 12;
 const TO_TABLE: u8 = 1;
+/// `FIB_RULE_INVERT`: a rule for whatever it does not describe.
+const INVERT: u32 = 2;
 
 /// A rule that sends packets of a sender to a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +91,27 @@ impl Rule {
     }
 }
 
+/// The table to which a rule sends all packets; none of a rule for some.
+fn table_for_all(payload: &[u8]) -> Option<u32> {
+    let [_, to, from, service, table, _, _, action, ..] = *payload.first_chunk::<HEADER>()?;
+    let is_inverted = u32_at(payload, HEADER - 4)? & INVERT != 0;
+    if action != TO_TABLE || is_inverted || [to, from, service] != [0; 3] {
+        return None;
+    }
+    let mut table = u32::from(table);
+    for (kind, value) in attributes(payload.get(HEADER..)?) {
+        match kind {
+            FRA_TABLE => table = u32_at(value, 0)?,
+            FRA_PRIORITY | FRA_PROTOCOL | FRA_FLOW | FRA_PAD => {}
+            // The kernel always tells it: -1 is none.
+            FRA_SUPPRESS_PREFIXLEN if u32_at(value, 0)? == u32::MAX => {}
+            // Whatever else there is, also of later kernels, chooses packets.
+            _ => return None,
+        }
+    }
+    Some(table)
+}
+
 /// Adds a rule; one that is there already is no error, if its place was chosen.
 pub fn add_rule(rule: &Rule) -> Operation {
     Operation::new(
@@ -112,6 +138,29 @@ impl Netlink {
     /// # Errors
     /// [`Error::Refused`](crate::Error::Refused).
     pub fn rules(&mut self, ipv4: bool) -> Result<Vec<Rule>> {
+        let mut rules = self.list_rules(ipv4, Rule::decode)?;
+        rules.retain(|rule| rule.from.is_ipv4() == ipv4);
+        Ok(rules)
+    }
+
+    /// The tables in which the ways of all packets of a family are looked up, in order.
+    /// Rules for some packets only are passed over.
+    ///
+    /// # Errors
+    /// [`Error::Refused`](crate::Error::Refused).
+    pub fn tables_for_all(&mut self, ipv4: bool) -> Result<Vec<u32>> {
+        let family = if ipv4 {
+            nix::libc::AF_INET
+        } else {
+            nix::libc::AF_INET6
+        };
+        self.list_rules(ipv4, |payload| {
+            let is_it = payload.first().map(|found| i32::from(*found)) == Some(family);
+            table_for_all(payload).filter(|_| is_it)
+        })
+    }
+
+    fn list_rules<T>(&mut self, ipv4: bool, decode: impl Fn(&[u8]) -> Option<T>) -> Result<Vec<T>> {
         let mut message = RuleMessage::default();
         let any: IpAddr = match ipv4 {
             true => std::net::Ipv4Addr::UNSPECIFIED.into(),
@@ -119,18 +168,16 @@ impl Netlink {
         };
         message.header.family = family(any);
         let message = RouteNetlinkMessage::GetRule(message);
-        let mut rules: Vec<Rule> = Vec::new();
+        let mut rules = Vec::new();
         let asked = self.ask(&message, DUMP, "list the rules", |answer| match answer {
             Answer::Begin => rules.clear(),
-            Answer::Part(payload) => rules.extend(Rule::decode(payload)),
+            Answer::Part(payload) => rules.extend(decode(payload)),
         });
         match asked {
             // A kernel without IPv6 has no rules for it.
-            Err(error) if error.errno() == Some(Errno::EAFNOSUPPORT) => return Ok(Vec::new()),
-            asked => asked?,
+            Err(error) if error.errno() == Some(Errno::EAFNOSUPPORT) => Ok(Vec::new()),
+            asked => asked.map(|()| rules),
         }
-        rules.retain(|rule| rule.from.is_ipv4() == ipv4);
-        Ok(rules)
     }
 }
 

@@ -42,9 +42,41 @@ const NEXTHOP_INDEX: usize = 4;
 const DEAD: u8 = 1;
 const ON_LINK: u8 = 4;
 const LINK_DOWN: u8 = 16;
-/// `RTN_UNICAST`, `RTPROT_STATIC`.
-const UNICAST: u8 = 1;
+/// `RTPROT_STATIC`.
 const STATIC: u8 = 4;
+
+/// What a route does with packets (`RTN_*` of linux/rtnetlink.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteKind {
+    /// It leads somewhere.
+    Unicast,
+    /// To the place itself.
+    Local,
+    /// To all, or some, that are on a link.
+    Group,
+    /// Nowhere, and the sender is told that there is no way.
+    Unreachable,
+    /// Nowhere, and nobody is told.
+    Blackhole,
+    /// Nowhere, and the sender is told that it is not allowed.
+    Prohibited,
+    /// Anything else.
+    Other,
+}
+
+impl RouteKind {
+    fn read(number: u8) -> Self {
+        match number {
+            1 => RouteKind::Unicast,
+            2 | 4 => RouteKind::Local,
+            3 | 5 => RouteKind::Group,
+            6 => RouteKind::Blackhole,
+            7 => RouteKind::Unreachable,
+            8 => RouteKind::Prohibited,
+            _ => RouteKind::Other,
+        }
+    }
+}
 
 /// A route out of one link, or several that share the load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +103,8 @@ pub struct RouteEntry {
     pub lifetime: Option<u32>,
     /// Whether it leads somewhere; others say that there is no way.
     pub is_unicast: bool,
+    /// What it does with packets; those that are written lead somewhere.
+    pub kind: RouteKind,
     /// Attributes that are kept as they are, and are nobody's business here.
     carried: Vec<(u16, Vec<u8>)>,
     /// The number of a next-hop object that stands for the ways.
@@ -158,6 +192,7 @@ impl RouteEntry {
             source: None,
             lifetime: None,
             is_unicast: true,
+            kind: RouteKind::Unicast,
             carried: Vec::new(),
             object: None,
         }
@@ -165,9 +200,12 @@ impl RouteEntry {
 
     /// Whether it leads to an address of the place itself.
     pub fn is_local(&self) -> bool {
-        /// `RT_TABLE_LOCAL`.
-        const LOCAL: u32 = 255;
-        self.table == Some(LOCAL)
+        self.kind == RouteKind::Local
+    }
+
+    pub(super) fn leads_on(&self) -> bool {
+        use RouteKind::{Group, Local, Unicast};
+        matches!(self.kind, Unicast | Local | Group)
     }
 
     /// The same route by some of its ways.
@@ -193,7 +231,8 @@ impl RouteEntry {
         route.table = Some(u32::from(table));
         route.scope = Some(scope);
         route.protocol = protocol;
-        route.is_unicast = kind == UNICAST;
+        route.kind = RouteKind::read(kind);
+        route.is_unicast = route.kind == RouteKind::Unicast;
         let mut hop = NextHop::new(0, None);
         hop.read_flags(u32_at(payload, RTMSG_FLAGS)? as u8);
         let mut several = None;

@@ -9,7 +9,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{RouteAttribute, RouteFlags, RouteMessage};
 use nix::errno::Errno;
 
-pub use entry::{NextHop, RouteEntry};
+pub use entry::{NextHop, RouteEntry, RouteKind};
 
 use crate::address::family;
 use crate::netlink::{APPEND, Answer, CREATE, DUMP, EXCLUSIVE, REPLACE};
@@ -175,15 +175,16 @@ impl Netlink {
             }
         });
         match asked {
+            // What the kinds of routes that refuse packets answer is among these.
             Err(error)
                 if matches!(
                     error.errno(),
-                    Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH)
+                    Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL)
                 ) =>
             {
                 Ok(None)
             }
-            asked => asked.map(|()| found.filter(|route| route.is_unicast || route.is_local())),
+            asked => asked.map(|()| found.filter(|route| route.leads_on())),
         }
     }
 }

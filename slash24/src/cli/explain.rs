@@ -47,7 +47,7 @@ fn to_json(family: &Explanation) -> Value {
     let serving = family.serving();
     json!({
         "family": if family.ipv4 { "ipv4" } else { "ipv6" },
-        "destination": family.destination,
+        "destination": family.destination.map(|to| to.to_string()).or(family.half.map(str::to_owned)),
         "table": family.table,
         "interface": serving.map(|offer| &offer.interface),
         "network": serving.and_then(|offer| offer.network.as_ref()),
@@ -67,7 +67,8 @@ fn to_json(family: &Explanation) -> Value {
 fn offer_json(offer: &Offer) -> Value {
     json!({
         "to": offer.to,
-        "interface": offer.interface,
+        "table": offer.table,
+        "interface": Some(&offer.interface).filter(|name| !name.is_empty()),
         "network": offer.network,
         "gateway": offer.gateway,
         "priority": offer.priority(),
@@ -83,9 +84,10 @@ fn to_text(families: &[Explanation]) -> String {
 
 fn family_text(family: &Explanation) -> String {
     let whole = if family.ipv4 { "IPv4" } else { "IPv6" };
-    let to = match family.destination {
-        Some(to) => format!("to {to}"),
-        None => format!("anywhere by {whole}"),
+    let to = match (family.destination, family.half) {
+        (Some(to), _) => format!("to {to}"),
+        (None, Some(half)) => format!("to {half}, half of what is outside"),
+        (None, None) => format!("anywhere by {whole}"),
     };
     let mut lines = Vec::new();
     match family.serving() {
@@ -107,6 +109,9 @@ fn family_text(family: &Explanation) -> String {
                 None => format!("  next: none, if {} fails", serving.interface),
             });
         }
+        None if family.is_local => {
+            lines.push(format!("{to}: the container itself; {}", family.why()))
+        }
         None => lines.push(format!("{to}: no way; {}", family.why())),
     }
     if !family.offers.is_empty() {
@@ -126,7 +131,10 @@ fn family_text(family: &Explanation) -> String {
                 offer.state.text().to_owned(),
                 offer.interface.clone(),
                 offer.network.clone().unwrap_or_default(),
-                offer.to.clone(),
+                match offer.table {
+                    explain::MAIN => offer.to.clone(),
+                    table => format!("{} (table {table})", offer.to),
+                },
                 gateway.unwrap_or_default(),
                 offer.origin.to_string(),
                 offer.metric.to_string(),
