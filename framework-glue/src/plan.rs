@@ -395,13 +395,15 @@ mod tests {
 
     #[test]
     fn a_wish_for_the_default_route_is_where_the_plugins_look() {
-        let list = json!([{"name": "a"}, {"name": "b", "Default_Route": true}]);
-        let planned = planned(&[network("a"), network("b")], list).unwrap();
-        assert!(planned[0].parameters.capability_args.is_empty());
-        let parameters = &planned[1].parameters;
-        assert_eq!(parameters.capability_args["defaultRoute"], json!(true));
-        let args = planned[1].network.plugins[0].get("args").unwrap();
-        assert_eq!(args["cni"], json!({"defaultRoute": true}));
+        for key in ["default_route", "Default_Route", "defaultRoute"] {
+            let list = json!([{"name": "a"}, {"name": "b", key: true}]);
+            let planned = planned(&[network("a"), network("b")], list).unwrap();
+            assert!(planned[0].parameters.capability_args.is_empty());
+            let parameters = &planned[1].parameters;
+            assert_eq!(parameters.capability_args["defaultRoute"], json!(true));
+            let args = planned[1].network.plugins[0].get("args").unwrap();
+            assert_eq!(args["cni"], json!({"defaultRoute": true}));
+        }
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub struct NetworkRequest {
     pub port_mappings: Vec<PortMapping>,
     /// What it wishes of the network's default route: true for this one, false for
     /// none here, or whatever else the plugins understand.
+    #[serde(alias = "defaultRoute")]
     pub default_route: Option<Value>,
 }
 

@@ -158,6 +158,11 @@ pub enum Error {
         "\"defaultRoute\" is true, but the IPAM plugin gave neither a default route nor a gateway; give its range a \"gateway\", or leave \"defaultRoute\" out"
     )]
     NoWayOut,
+    /// As [`Error::NoWayOut`], in a family that was named.
+    #[error(
+        "\"defaultRoute\" is true for \"{0}\", but the IPAM plugin gave neither a default route nor a gateway of that family; give it a range with a \"gateway\", or leave \"{0}\" out of \"defaultRoute\""
+    )]
+    NoWayOutBy(&'static str),
     /// A plugin that changes what another made, without that other.
     #[error(
         "there is neither \"prevResult\" nor \"delegate\": put this plugin after an interface plugin in the network's list, or give it one as \"delegate\""
@@ -249,6 +254,7 @@ impl From<Error> for Failure {
             Error::MasterDown(_) => code::NOT_AVAILABLE,
             Error::NoGateway
             | Error::NoWayOut
+            | Error::NoWayOutBy(_)
             | Error::NoPrevResult
             | Error::OtherAddress { .. } => code::INVALID_CONFIG,
             Error::NotABridge { .. } => code::INVALID_CONFIG,

@@ -6,10 +6,10 @@ use cni::{Attachment, Route};
 use ipnetwork::IpNetwork;
 use kernel::{Operation, RouteEntry};
 
+use crate::Result;
 use crate::default_route::advertisements::Advertisements;
 use crate::default_route::order;
 use crate::default_route::wish::{Wish, Wishes};
-use crate::{Error, Result};
 
 /// The kernel's metric of IPv6 routes that name none (`IP6_RT_PRIO_USER`).
 pub(crate) const DEFAULT_IPV6_METRIC: u32 = 1024;
@@ -21,14 +21,15 @@ pub(crate) const MAIN_TABLE: u32 = 254;
 /// that keeps it apart from the same route of other networks.
 ///
 /// # Errors
-/// [`Error::NoWayOut`] when there must be a default route and cannot.
+/// [`Error::NoWayOut`], [`Error::NoWayOutBy`] when there must be a default route and
+/// cannot.
 pub(crate) fn settle(layer3: &mut Attachment, wishes: &Wishes, ifname: &str) -> Result<()> {
     let families = [true, false].map(|ipv4| (ipv4, wishes.of(ipv4)));
     for (ipv4, wish) in families {
         let is_it = |route: &Route| is_default(route) && route.dst.is_ipv4() == ipv4;
         match wish {
             Some(Wish::None) => layer3.routes.retain(|route| !is_it(route)),
-            Some(Wish::First) if !layer3.routes.iter().any(is_it) => {
+            Some(wish) if wish.is_first() && !layer3.routes.iter().any(is_it) => {
                 let mut gateways = layer3.ips.iter().filter_map(|ip| ip.gateway);
                 let gateway = gateways.find(|ip| ip.is_ipv4() == ipv4);
                 layer3.routes.extend(gateway.and_then(default_via));
@@ -36,10 +37,11 @@ pub(crate) fn settle(layer3: &mut Attachment, wishes: &Wishes, ifname: &str) -> 
             _ => {}
         }
     }
-    let must_be_one = families.iter().any(|(_, wish)| *wish == Some(Wish::First));
-    if must_be_one && !layer3.routes.iter().any(is_default) {
-        return Err(Error::NoWayOut);
-    }
+    let has = |ipv4| {
+        let mut routes = layer3.routes.iter();
+        routes.any(|route| is_default(route) && route.dst.is_ipv4() == ipv4)
+    };
+    wishes.are_met(has)?;
     let gateways: Vec<_> = layer3
         .routes
         .iter()
@@ -241,6 +243,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Error;
 
     fn route(dst: &str, priority: Option<u32>) -> Route {
         Route {
@@ -321,7 +324,7 @@ mod tests {
         );
 
         let wishes = Wishes {
-            ipv4: Some(Wish::First),
+            ipv4: Some(Wish::FIRST),
             ipv6: None,
         };
         let made = settled(vec![route("10.0.0.0/8", None)], wishes);
@@ -378,8 +381,8 @@ mod tests {
     #[test]
     fn a_network_without_gateway_cannot_lead_everywhere() {
         let wishes = Wishes {
-            ipv4: Some(Wish::First),
-            ipv6: Some(Wish::First),
+            ipv4: Some(Wish::FIRST),
+            ipv6: Some(Wish::FIRST),
         };
         let mut bare = Attachment::default();
         assert!(matches!(

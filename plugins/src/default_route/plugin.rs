@@ -150,7 +150,7 @@ fn settle(
         let own = keys.own(ipv4, link.index, ifname);
         let mut defaults = converge::converge(&mut netlink, ipv4, &own)?;
         if defaults.is_empty()
-            && own.wish == Some(Wish::First)
+            && own.wish.is_some_and(Wish::is_first)
             && let Some(mut route) = made(result, ipv4, &own)
         {
             reach_gateway(&mut netlink, &mut route)?;
@@ -159,11 +159,12 @@ fn settle(
         }
         found.extend(defaults);
     }
-    let must_be_one = [true, false].map(|ipv4| keys.wishes.of(ipv4));
-    match found.is_empty() && must_be_one.contains(&Some(Wish::First)) {
-        true => Err(Error::NoWayOut),
-        false => Ok(found),
-    }
+    let has = |ipv4| {
+        let mut found = found.iter();
+        found.any(|route: &RouteEntry| route.dst.is_ipv4() == ipv4)
+    };
+    keys.wishes.are_met(has)?;
+    Ok(found)
 }
 
 /// The default route that a network has to have and was not given.

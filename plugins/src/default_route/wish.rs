@@ -20,19 +20,49 @@ pub(crate) enum Wish {
     /// There is to be none.
     None,
     /// There is to be one, before all that do not say so.
-    First,
+    First {
+        priority: u32,
+        /// Whether this very family was named; else one in the other family will do.
+        is_for_family: bool,
+    },
     /// If there is one, it has this priority.
     Priority(u32),
 }
 
 impl Wish {
+    /// As a task says it, of both families at once.
+    pub(crate) const FIRST: Wish = Wish::First {
+        priority: *PRIORITIES.start(),
+        is_for_family: false,
+    };
+
+    /// Whether there must be a route.
+    pub(crate) fn is_first(self) -> bool {
+        matches!(self, Wish::First { .. })
+    }
+
     /// The priority, unless there is to be no route.
     pub(crate) fn priority(self) -> Option<u32> {
         match self {
             Wish::None => None,
-            Wish::First => Some(*PRIORITIES.start()),
-            Wish::Priority(priority) => Some(priority),
+            Wish::First { priority, .. } | Wish::Priority(priority) => Some(priority),
         }
+    }
+
+    /// As an operator says it: behind a task, which has the first priority for itself.
+    fn of_network(mut self) -> Self {
+        if let Wish::First { priority, .. } | Wish::Priority(priority) = &mut self {
+            *priority = (*priority).max(PRIORITIES.start() + 1);
+        }
+        self
+    }
+
+    /// As it is when the family that it is of was named.
+    fn of_family(mut self) -> Self {
+        if let Wish::First { is_for_family, .. } = &mut self {
+            *is_for_family = true;
+        }
+        self
     }
 }
 
@@ -55,6 +85,10 @@ impl Wishes {
             Some(value) => parse(value, NETWORK)?,
             None => Wishes::default(),
         };
+        let network = Wishes {
+            ipv4: network.ipv4.map(Wish::of_network),
+            ipv6: network.ipv6.map(Wish::of_network),
+        };
         let Some((key, task)) = of_task(config)? else {
             return Ok(network);
         };
@@ -70,6 +104,27 @@ impl Wishes {
             true => Err(Error::NoDefaultRouteHere(key)),
             false => Ok(joined),
         }
+    }
+
+    /// Whether there is what was wished for, `has` being asked of each family.
+    ///
+    /// # Errors
+    /// [`Error::NoWayOut`], [`Error::NoWayOutBy`].
+    pub(crate) fn are_met(&self, has: impl Fn(bool) -> bool) -> Result<()> {
+        let is_somewhere = has(true) || has(false);
+        for (ipv4, family) in [(true, "ipv4"), (false, "ipv6")] {
+            match self.of(ipv4) {
+                Some(Wish::First {
+                    is_for_family: true,
+                    ..
+                }) if !has(ipv4) => {
+                    return Err(Error::NoWayOutBy(family));
+                }
+                Some(Wish::First { .. }) if !is_somewhere => return Err(Error::NoWayOut),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The wish for a family.
@@ -167,15 +222,15 @@ fn of_object(object: &Map<String, Value>) -> Option<Wishes> {
         return None;
     }
     Some(Wishes {
-        ipv4: of("ipv4")?.or(both),
-        ipv6: of("ipv6")?.or(both),
+        ipv4: of("ipv4")?.map(Wish::of_family).or(both),
+        ipv6: of("ipv6")?.map(Wish::of_family).or(both),
     })
 }
 
 fn wish(value: &Value) -> Option<Wish> {
     match value {
         Value::Bool(false) => Some(Wish::None),
-        Value::Bool(true) => Some(Wish::First),
+        Value::Bool(true) => Some(Wish::FIRST),
         Value::Number(number) => {
             let priority = u32::try_from(number.as_u64()?).ok()?;
             PRIORITIES
@@ -212,6 +267,13 @@ mod tests {
         }
     }
 
+    fn first(priority: u32, is_for_family: bool) -> Wish {
+        Wish::First {
+            priority,
+            is_for_family,
+        }
+    }
+
     fn label(value: &str) -> Value {
         json!({"org.apache.mesos": {"network_info": {"labels": {"labels": [
             {"key": "zone", "value": "a"}, {"key": "default-route", "value": value},
@@ -221,11 +283,11 @@ mod tests {
     #[test]
     fn every_form() {
         for (value, expected) in [
-            (json!(true), both(Wish::First)),
+            (json!(true), both(first(1, false))),
             (json!(false), both(Wish::None)),
             (json!({"priority": 7}), both(Wish::Priority(7))),
-            (json!({"Priority": 0}), both(Wish::Priority(0))),
-            (json!("true"), both(Wish::First)),
+            (json!({"Priority": 0}), both(Wish::Priority(1))),
+            (json!("true"), both(first(1, false))),
             (json!("7"), both(Wish::Priority(7))),
             (json!("{\"priority\": 7}"), both(Wish::Priority(7))),
             (
@@ -238,7 +300,7 @@ mod tests {
             (
                 json!({"IPv4": true, "ipv6": false}),
                 Wishes {
-                    ipv4: Some(Wish::First),
+                    ipv4: Some(first(1, true)),
                     ipv6: Some(Wish::None),
                 },
             ),
@@ -308,7 +370,7 @@ mod tests {
         };
         assert_eq!(read(config).unwrap(), joined);
         let bare = json!({"org.apache.mesos": {"network_info": {"labels": {"labels": [{"key": "default-route"}]}}}});
-        assert_eq!(read(json!({"args": bare})).unwrap(), both(Wish::First));
+        assert_eq!(read(json!({"args": bare})).unwrap(), both(Wish::FIRST));
     }
 
     #[test]
@@ -318,10 +380,54 @@ mod tests {
         let half = json!({"defaultRoute": {"ipv4": false}, "args": label("true")});
         let expected = Wishes {
             ipv4: Some(Wish::None),
-            ipv6: Some(Wish::First),
+            ipv6: Some(Wish::FIRST),
         };
         assert_eq!(read(half).unwrap(), expected);
         let none = json!({"defaultRoute": {"priority": 4}, "args": label("false")});
         assert_eq!(read(none).unwrap(), both(Wish::None));
+    }
+
+    #[test]
+    fn a_task_comes_before_any_operator() {
+        let task = read(json!({"args": label("true")})).unwrap();
+        for operator in [
+            json!(true),
+            json!(0),
+            json!({"ipv4": {"priority": 0}, "ipv6": true}),
+        ] {
+            let operator = read(json!({"defaultRoute": operator})).unwrap();
+            for ipv4 in [true, false] {
+                assert!(
+                    task.priority(ipv4) < operator.priority(ipv4),
+                    "{operator:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_family_that_is_named_must_have_one() {
+        let of = |wish: Value| read(json!({"defaultRoute": wish})).unwrap();
+        for (wish, met) in [
+            // With routes for: IPv4, IPv6, both, none.
+            (json!(true), [true, true, true, false]),
+            (json!({"ipv6": true}), [false, true, true, false]),
+            (
+                json!({"ipv4": true, "ipv6": false}),
+                [true, false, true, false],
+            ),
+            (
+                json!({"ipv4": true, "ipv6": true}),
+                [false, false, true, false],
+            ),
+            (json!({"priority": 3}), [true; 4]),
+            (json!(false), [true; 4]),
+        ] {
+            let wishes = of(wish.clone());
+            let cases = [[true, false], [false, true], [true, true], [false, false]];
+            let found =
+                cases.map(|[v4, v6]| wishes.are_met(|ipv4| if ipv4 { v4 } else { v6 }).is_ok());
+            assert_eq!(found, met, "{wish}");
+        }
     }
 }

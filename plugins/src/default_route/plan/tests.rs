@@ -258,7 +258,7 @@ fn a_shared_route_is_taken_apart() {
         table.append(&plain(link));
     }
     assert_eq!(table.routes().len(), 1);
-    table.converge(&own(2, Some(Wish::First)));
+    table.converge(&own(2, Some(Wish::FIRST)));
     let expected = BTreeMap::from([
         (order::metric(0, "eth1"), vec![(2, PLACED)]),
         (order::metric_aside("eth0"), vec![(1, SET_ASIDE)]),

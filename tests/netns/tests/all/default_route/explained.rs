@@ -53,7 +53,7 @@ fn owner_next_and_why() {
             &families[0],
             "eth2",
             "eth1",
-            "priority 0 is before 100 of eth1",
+            "priority 1 is before 100 of eth1",
         ),
         (
             &families[1],

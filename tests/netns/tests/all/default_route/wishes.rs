@@ -5,7 +5,7 @@ use netns::{Namespace, Plugins};
 use serde_json::{Value, json};
 
 use super::scene::{OUTSIDE, Scene, call, defaults, host_end, network};
-use crate::network::{merge, with_previous};
+use crate::network::{host_local, merge, with_previous};
 use crate::subject::ours;
 
 const OURS: Plugins = Plugins::Slash24;
@@ -25,6 +25,10 @@ pub(super) fn trials() -> Vec<Trial> {
         ours("default-route/check-of-the-owner", check_of_the_owner),
         ours("default-route/check-of-the-gateway", check_of_the_gateway),
         ours("default-route/of-a-task", of_a_task),
+        ours(
+            "default-route/a-family-that-is-named",
+            a_family_that_is_named,
+        ),
         ours(
             "default-route/packets-are-seen-at-the-owner",
             seen_at_the_owner,
@@ -209,6 +213,27 @@ fn several_routers() {
     call.del().success();
 }
 
+/// Without a gateway in that family there is nothing to make a route from.
+fn a_family_that_is_named() {
+    let scene = Scene::new();
+    let container = scene.host.container("c");
+    let mut config = network(1, json!({"defaultRoute": {"ipv6": true}}));
+    config["ipam"] = host_local(&["10.2.0.0/24"]);
+    config["ipam"]["routes"] = json!([{"dst": "0.0.0.0/0"}]);
+    let wrapped = json!({"cniVersion": "1.0.0", "name": "net1", "type": "default-route",
+        "defaultRoute": {"ipv6": true}, "delegate": {"type": "bridge", "bridge": "br1",
+        "isGateway": true, "ipam": config["ipam"]}});
+    for config in [config, wrapped] {
+        let error = call(OURS, &container, 1, &config).add().failure();
+        let message = error["msg"].as_str().expect("errors have a message");
+        assert!(
+            message.contains("\"defaultRoute\" is true for \"ipv6\""),
+            "{message}"
+        );
+        assert!(container.link("eth1").is_none());
+    }
+}
+
 fn check() {
     let scene = Scene::new();
     let container = scene.host.container("c");
@@ -321,6 +346,12 @@ fn of_a_task() {
             &network(number, json!({})).to_string(),
         );
     }
+    // Its operator wants the default route for it, and a task comes first.
+    let mut taken = network(1, json!({"defaultRoute": true}));
+    merge(&mut taken, json!({"name": "taken"}));
+    scene
+        .host
+        .write("/etc/cni/net.d/taken.conf", &taken.to_string());
     for (list, expected) in [
         (
             json!([{"name": "net1"}, {"name": "net2", "default_route": true}]),
@@ -329,6 +360,10 @@ fn of_a_task() {
         (json!([{"name": "net1"}, {"name": "net2"}]), 1),
         (
             json!([{"name": "net1", "default_route": false}, {"name": "net2"}]),
+            2,
+        ),
+        (
+            json!([{"name": "taken"}, {"name": "net2", "defaultRoute": true}]),
             2,
         ),
     ] {
