@@ -6,7 +6,7 @@ use kernel::{Link, Netlink, RouteEntry};
 
 use crate::container::Inside;
 use crate::routes::MAIN_TABLE;
-use crate::{Error, Result};
+use crate::{Error, Result, tie};
 
 /// The result of ADD that CHECK compares with, and the container's interface in
 /// it.
@@ -104,8 +104,7 @@ fn routes(netlink: &mut Netlink, expected: &Attachment, link: &Link) -> Result<(
         let is_there = found.iter().any(|entry| {
             let same = entry.dst.network() == route.dst.network()
                 && entry.dst.prefix() == route.dst.prefix();
-            let metric = entry.priority.unwrap_or(0);
-            let same = same && route.priority.is_none_or(|expected| expected == metric);
+            let same = same && route.priority.is_none_or(|told| tie::was_at(entry, told));
             let mut hops = entry.next_hops.iter();
             same && hops.any(|hop| hop.link == link.index && hop.gateway == gateway)
         });

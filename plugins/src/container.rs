@@ -10,7 +10,7 @@ use crate::attachment::Identity;
 use crate::default_route::advertisements::Advertisements;
 use crate::default_route::converge;
 use crate::routing::{self, Routing};
-use crate::{Error, Result, lease, removal, routes, source_routing};
+use crate::{Error, Result, lease, namespace, removal, routes, source_routing, tie};
 
 /// What the kernel calls the two ends of a cable.
 const CABLE: &str = "veth";
@@ -219,11 +219,18 @@ impl<'a> Inside<'a> {
             let add = |route| kernel::add_route(&route).tolerate(&[kernel::Errno::EEXIST]);
             operations.extend(near.map(add));
         }
-        operations.extend(routes::operations(
-            layer3,
-            link.index,
-            self.routing.advertisements,
-        ));
+        for step in routes::steps(layer3, link.index, ifname, &self.routing) {
+            match step {
+                routes::Step::Add(operation) => operations.push(operation),
+                routes::Step::Place(route) => {
+                    self.netlink.apply_in_parts(&operations)?;
+                    operations.clear();
+                    let _alone = namespace::lock(&self.netns)?;
+                    let metric = tie::place(&mut self.netlink, &route, ifname)?;
+                    routes::note_metric(layer3, &route, metric);
+                }
+            }
+        }
         if self.routing.by_source {
             let near = self.near(layer3, &link);
             let routes = source_routing::operations(layer3, ifname, link.index, &near);

@@ -35,6 +35,7 @@ mod sbr;
 mod source_routing;
 mod spoof;
 mod tap;
+mod tie;
 mod turn;
 mod undo;
 mod vlan;

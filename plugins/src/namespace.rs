@@ -12,6 +12,15 @@ use crate::{Error, Result, check, container};
 /// Nobody who locks a namespace waits for anything but the kernel.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// As [`Namespace::lock`].
+pub(crate) fn lock(netns: &Netns) -> Result<NetnsLock> {
+    let lock = netns.lock(PATIENCE)?;
+    lock.ok_or_else(|| Error::NamespaceBusy {
+        path: netns.path().to_owned(),
+        seconds: PATIENCE.as_secs(),
+    })
+}
+
 /// The namespace of a call.
 pub(crate) struct Namespace<'a> {
     netns: Netns,
@@ -69,11 +78,7 @@ impl<'a> Namespace<'a> {
     /// # Errors
     /// [`Error::NamespaceBusy`].
     pub(crate) fn lock(&self) -> Result<NetnsLock> {
-        let lock = self.netns.lock(PATIENCE)?;
-        lock.ok_or_else(|| Error::NamespaceBusy {
-            path: self.netns.path().to_owned(),
-            seconds: PATIENCE.as_secs(),
-        })
+        lock(&self.netns)
     }
 
     /// The interface that the call is about.

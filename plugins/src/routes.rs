@@ -10,6 +10,7 @@ use crate::Result;
 use crate::default_route::advertisements::Advertisements;
 use crate::default_route::order;
 use crate::default_route::wish::{Wish, Wishes};
+use crate::routing::Routing;
 
 /// The kernel's metric of IPv6 routes that name none (`IP6_RT_PRIO_USER`).
 pub(crate) const DEFAULT_IPV6_METRIC: u32 = 1024;
@@ -110,31 +111,61 @@ pub(crate) fn via(dst: IpNetwork, gateway: IpAddr) -> Route {
     }
 }
 
-/// The container's routes as requests.
-pub(crate) fn operations(
-    layer3: &Attachment,
-    link: u32,
-    advertisements: Advertisements,
-) -> Vec<Operation> {
+/// How one of the container's routes is set.
+pub(crate) enum Step {
+    /// By this request.
+    Add(Operation),
+    /// Its metric was chosen, and may be that of another network's too ([`tie`]).
+    Place(RouteEntry),
+}
+
+/// How the container's routes are set, one after the other: a route's gateway may be
+/// where another leads.
+pub(crate) fn steps(layer3: &Attachment, link: u32, ifname: &str, routing: &Routing) -> Vec<Step> {
     // A router may be quicker than the request that follows the one for the state.
-    let add = match advertisements {
+    let add = match routing.advertisements {
         Advertisements::Refuse => kernel::add_route,
         Advertisements::Keep | Advertisements::Remetric => kernel::append_route,
     };
     let entries = entries(layer3, link);
     let place = |entry: &RouteEntry| (entry.dst, entry.table, entry.priority);
-    let is_another = |index: usize| {
-        let entry: &RouteEntry = &entries[index];
-        entries[..index]
-            .iter()
-            .any(|other| place(other) == place(entry))
+    let step = |(index, entry): (usize, &RouteEntry)| {
+        if is_chosen(entry, &routing.wishes, ifname) {
+            return Step::Place(entry.clone());
+        }
+        let mut before = entries[..index].iter();
+        Step::Add(match before.any(|other| place(other) == place(entry)) {
+            // What keeps them from being one is not where they lead.
+            true => kernel::append_route(entry),
+            false => add(entry),
+        })
     };
-    let operation = |index: usize| match is_another(index) {
-        // What keeps them from being one is not where they lead.
-        true => kernel::append_route(&entries[index]),
-        false => add(&entries[index]),
+    entries.iter().enumerate().map(step).collect()
+}
+
+/// Whether the lease says with which metric a route is set.
+fn is_chosen(entry: &RouteEntry, wishes: &Wishes, ifname: &str) -> bool {
+    let unsaid = Route {
+        dst: entry.dst,
+        gw: None,
+        mtu: None,
+        advmss: None,
+        priority: None,
+        table: entry.table,
+        scope: None,
     };
-    (0..entries.len()).map(operation).collect()
+    entry.priority.is_some() && entry.priority != metric(&unsaid, wishes, ifname)
+}
+
+/// Writes down which metric a route got that asked for another.
+pub(crate) fn note_metric(layer3: &mut Attachment, entry: &RouteEntry, metric: u32) {
+    for route in &mut layer3.routes {
+        if (network(route.dst), route.table, route.priority)
+            == (entry.dst, entry.table, entry.priority)
+        {
+            route.priority = Some(metric);
+        }
+    }
 }
 
 /// The routes of the lease as the kernel has them: those to one place at one metric,

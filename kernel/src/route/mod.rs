@@ -26,6 +26,11 @@ pub fn add_route(route: &RouteEntry) -> Operation {
     new_route(route, flags, "add")
 }
 
+/// Adds a route where there is none to the same destination with the same metric.
+pub fn add_new_route(route: &RouteEntry) -> Operation {
+    new_route(route, CREATE | EXCLUSIVE, "add")
+}
+
 /// As [`add_route`], also when a router has advertised the same one in the meantime:
 /// the kernel keeps what was advertised apart and shares no load with it. With another
 /// IPv6 route of the same metric it does share it, as other programs' routes do.

@@ -14,9 +14,8 @@ use super::order;
 use super::set_aside;
 use super::wish::Wish;
 use super::{PLACED, SET_ASIDE};
+use crate::tie;
 
-/// `RTPROT_STATIC`: what the routes of our interface plugins say.
-const STATIC: u8 = 4;
 /// `RTPROT_RA`: from a router's advertisement.
 pub(super) const ADVERTISED: u8 = 9;
 
@@ -126,8 +125,7 @@ pub(crate) fn leave(routes: &[RouteEntry], link: u32) -> Changes {
 }
 
 /// The link whose default route should serve, by the order of what is there: metrics
-/// that somebody chose as they are, routes without one at their interface's place. A
-/// network of ours whose lease says 0 has chosen that.
+/// that somebody chose as they are, routes without one at their interface's place.
 pub(crate) fn rightful_owner<'n>(
     routes: &[RouteEntry],
     name: impl Fn(u32) -> Option<&'n str>,
@@ -138,8 +136,7 @@ pub(crate) fn rightful_owner<'n>(
         .flat_map(|route| {
             let name = &name;
             route.next_hops.iter().map(move |hop| {
-                let is_unchosen = is_without_metric(route) && route.protocol != STATIC;
-                let metric = match is_unchosen {
+                let metric = match is_without_metric(route) {
                     true => name(hop.link).map_or(u32::MAX, order::metric_aside),
                     false => route.priority.unwrap_or(0),
                 };
@@ -229,9 +226,12 @@ fn kernels_metric(route: &RouteEntry) -> u32 {
     if route.dst.is_ipv4() { 0 } else { 1024 }
 }
 
-/// Whether nobody has chosen the metric.
+/// Whether nobody has chosen the metric. A network of ours whose lease
+/// says 1024 has.
 fn is_without_metric(route: &RouteEntry) -> bool {
-    route.priority.unwrap_or(0) == kernels_metric(route) && route.protocol != ADVERTISED
+    route.priority.unwrap_or(0) == kernels_metric(route)
+        && route.protocol != ADVERTISED
+        && tie::chosen(route).is_none()
 }
 
 fn own_fate(route: &RouteEntry, own: &Own<'_>) -> Fate {

@@ -366,9 +366,9 @@ fn what_serves_is_what_comes_first_also_when_it_leads_nowhere() {
 }
 
 #[test]
-fn zero_may_be_chosen() {
+fn the_kernels_own_metric_may_be_chosen() {
     let mut chosen = plain(2);
-    chosen.protocol = STATIC;
+    chosen.protocol = 200;
     let mut first = plain(1);
     first.priority = Some(order::metric(100, "eth0"));
     let routes = [chosen, first.clone()];

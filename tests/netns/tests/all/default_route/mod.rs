@@ -1,6 +1,7 @@
 //! Whichever network comes first: the default route is the configured owner's.
 
 mod advertised;
+mod chosen;
 mod every_order;
 mod explained;
 mod mixed;
@@ -13,6 +14,7 @@ use libtest_mimic::Trial;
 pub(crate) fn trials() -> Vec<Trial> {
     [
         advertised::trials(),
+        chosen::trials(),
         every_order::trials(),
         explained::trials(),
         mixed::trials(),
