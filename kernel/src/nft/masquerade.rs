@@ -52,11 +52,14 @@ pub fn masquerade(network: &str, subnet: IpNetwork) -> Result<()> {
 }
 
 /// Makes all packets that leave by a link appear to come from the host, in a namespace
-/// that has no other packet-filter rules of ours: calling it again would add it again.
+/// that has no other packet-filter rules of ours.
 ///
 /// # Errors
 /// [`Error::Refused`](crate::Error::Refused).
 pub fn masquerade_all_by(link: &str) -> Result<()> {
+    if masquerades_all()? {
+        return Ok(());
+    }
     let mut batch = Batch::new(Family::Inet);
     batch.table(TABLE);
     batch.base_chain(TABLE, POSTROUTING, &SOURCE_NAT);
@@ -65,6 +68,15 @@ pub fn masquerade_all_by(link: &str) -> Result<()> {
     batch.rule(TABLE, POSTROUTING, &rule);
     let refused = Netfilter::open()?.commit(batch)?;
     done(refused, format!("masquerade what leaves by {link}"))
+}
+
+/// Whether [`masquerade_all_by`] has been called in the thread's namespace, and what it made
+/// is still there.
+///
+/// # Errors
+/// [`Error::Socket`](crate::Error::Socket).
+pub fn masquerades_all() -> Result<bool> {
+    Netfilter::open()?.has_chain(Family::Inet, POSTROUTING)
 }
 
 /// Whether [`masquerade`] has been called for a network's subnet, and its rules are

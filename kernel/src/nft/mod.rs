@@ -23,7 +23,9 @@ use message::{Batch, Family};
 
 pub use forward::{ForwardChain, dropping_forward_chains};
 pub use link::{forget_link, guard_link, is_guarded_link, limit_link, link_limit};
-pub use masquerade::{forget_network, is_masqueraded, masquerade, masquerade_all_by};
+pub use masquerade::{
+    forget_network, is_masqueraded, masquerade, masquerade_all_by, masquerades_all,
+};
 pub use spoof::{Guard, Release, all_guards, guard, guard_of, is_guarded};
 
 /// The name of the tables that all rules are in.

@@ -23,6 +23,12 @@ pub(super) struct Far {
     mode: Mode,
 }
 
+/// The device of a VNI, if it is there.
+pub(super) fn device(netlink: &mut Netlink, vni: u32) -> Result<Option<Link>> {
+    let device = netlink.link(&names::device(vni))?;
+    Ok(device.filter(|link| link.kind == "vxlan"))
+}
+
 impl Far {
     /// Finds the device, if it is there.
     pub(super) fn find(vni: u32, mode: Mode) -> Result<Option<Self>> {
@@ -33,8 +39,7 @@ impl Far {
                 None => return Ok(None),
             },
         };
-        let device = netlink.link(&names::device(vni))?;
-        let device = device.filter(|link| link.kind == "vxlan");
+        let device = device(&mut netlink, vni)?;
         Ok(device.map(|device| Far {
             netlink,
             device,

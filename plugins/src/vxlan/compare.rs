@@ -39,21 +39,17 @@ pub(super) fn network(network: &str, bridge: &Link, blueprint: &Blueprint) -> Re
 /// # Errors
 /// [`crate::Error::Differs`].
 fn devices(network: &str, bridge: &Link, blueprint: &Blueprint) -> Result<Far> {
-    let name = names::device(blueprint.tunnel.vni);
     let far = Far::find(blueprint.tunnel.vni, blueprint.mode)?;
-    let far = far.ok_or_else(|| differs(&name, "a VXLAN device", "none"))?;
-    if let Some(unlike) = unlike(network, bridge, &far.device, blueprint)?.first() {
-        return Err(differs(&unlike.what, &unlike.wanted, &unlike.found));
+    let device = far.as_ref().map(|far| &far.device);
+    match unlike(network, bridge, device, blueprint)?.first() {
+        Some(unlike) => Err(unlike.differs()),
+        None => far.ok_or_else(|| missing(blueprint).differs()),
     }
-    if !nft::is_guarded_link(&bridge.name)? {
-        let what = format!("filter of {}", bridge.name);
-        return Err(differs(
-            &what,
-            "one that keeps tenants from the host",
-            "none",
-        ));
-    }
-    Ok(far)
+}
+
+/// Whether it is a device by which frames of a bridge get to other hosts.
+pub(super) fn leads_away(device: &Link, bridge: &Link, mode: Mode) -> bool {
+    mode == Mode::L3 || device.controller == Some(bridge.index)
 }
 
 /// What sets a difference right.
@@ -63,6 +59,8 @@ pub(super) enum Cure {
     Anew,
     /// It is set on the devices that are there.
     Set,
+    /// The router is told again what it has to do.
+    Serve,
 }
 
 /// Something of a network's devices that is not as it should be.
@@ -72,6 +70,31 @@ pub(super) struct Unlike {
     pub(super) wanted: String,
     pub(super) found: String,
     pub(super) cure: Cure,
+    /// Whether it was there, and somebody has taken it away: no configuration says so.
+    pub(super) is_lost: bool,
+}
+
+impl Unlike {
+    /// Something that is not there any more.
+    pub(super) fn lost(what: String, wanted: &str, found: &str, cure: Cure) -> Self {
+        Unlike {
+            what,
+            wanted: wanted.to_owned(),
+            found: found.to_owned(),
+            cure,
+            is_lost: true,
+        }
+    }
+
+    /// As CHECK tells of it.
+    pub(super) fn differs(&self) -> crate::Error {
+        differs(&self.what, &self.wanted, &self.found)
+    }
+}
+
+fn missing(blueprint: &Blueprint) -> Unlike {
+    let name = names::device(blueprint.tunnel.vni);
+    Unlike::lost(name, "a VXLAN device", "none", Cure::Anew)
 }
 
 impl fmt::Display for Unlike {
@@ -82,6 +105,28 @@ impl fmt::Display for Unlike {
 
 /// All that is not as it should be of the devices of a network.
 pub(super) fn unlike(
+    network: &str,
+    bridge: &Link,
+    device: Option<&Link>,
+    blueprint: &Blueprint,
+) -> Result<Vec<Unlike>> {
+    let mut all = Vec::new();
+    if !nft::is_guarded_link(&bridge.name)? {
+        all.push(Unlike::lost(
+            format!("filter of {}", bridge.name),
+            "one that keeps tenants from the host",
+            "none",
+            Cure::Set,
+        ));
+    }
+    match device {
+        Some(device) => all.extend(unlike_of(network, bridge, device, blueprint)?),
+        None => all.push(missing(blueprint)),
+    }
+    Ok(all)
+}
+
+fn unlike_of(
     network: &str,
     bridge: &Link,
     device: &Link,
@@ -97,6 +142,7 @@ pub(super) fn unlike(
             wanted,
             found,
             cure: Cure::Anew,
+            is_lost: false,
         })
         .collect();
     let state = |link: &Link| if link.is_up { "up" } else { "down" }.to_owned();
@@ -106,6 +152,7 @@ pub(super) fn unlike(
             wanted,
             found,
             cure: Cure::Set,
+            is_lost: false,
         });
     };
     for link in [device, bridge] {
@@ -124,13 +171,9 @@ pub(super) fn unlike(
         limit(blueprint.storm_limit),
         limit(nft::link_limit(name)?),
     );
-    if blueprint.mode == Mode::L2 && device.controller != Some(bridge.index) {
-        all.push(Unlike {
-            what: name.clone(),
-            wanted: format!("a port of {}", bridge.name),
-            found: "not one".into(),
-            cure: Cure::Anew,
-        });
+    if !leads_away(device, bridge, blueprint.mode) {
+        let wanted = format!("a port of {}", bridge.name);
+        all.push(Unlike::lost(name.clone(), &wanted, "not one", Cure::Anew));
     }
     all.retain(|one| one.wanted != one.found);
     Ok(all)

@@ -8,14 +8,15 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
-use kernel::{Mac, Neighbour, Netlink, RouteEntry, VethPair, nft, sysctl};
+use kernel::{Errno, Link, Mac, Neighbour, Netlink, RouteEntry, VethPair, nft, sysctl};
 
+use super::compare::{Cure, Unlike};
 use super::names;
 use super::router::{Router, expect};
 use crate::Result;
 
 /// The name of the router's end.
-const UPLINK: &str = "uplink";
+pub(super) const UPLINK: &str = "uplink";
 /// The host's end for the router, on every such cable: link-local addresses.
 const HOST: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1)),
@@ -45,11 +46,38 @@ fn everywhere(ip: IpAddr) -> Option<IpNetwork> {
     IpNetwork::new(any, 0).ok()
 }
 
-/// Makes the way out. The caller has the lock alone.
-pub(super) fn open(host: &mut Netlink, router: &mut Router, vni: u32, network: &str) -> Result<()> {
+/// Makes the way out, or what of it is not there. The caller has the lock alone.
+pub(super) fn open(
+    host: &mut Netlink,
+    router: &mut Router,
+    vni: u32,
+    network: &str,
+    mtu: u32,
+) -> Result<()> {
+    let (host_mac, router_mac) = names::exit_macs(vni);
+    lay(host, router, vni, mtu)?;
+    in_router(router, vni, host_mac)?;
+    on_host(host, vni, network, router_mac)?;
+    // A kernel that is asked about a link sends by it from then on; otherwise it does so
+    // when a work queue has noticed that the cable has a signal.
+    expect(&mut router.netlink, UPLINK)?;
+    expect(host, &names::exit_port(vni)).map(drop)
+}
+
+/// Lays the cable, if it is not there.
+fn lay(host: &mut Netlink, router: &mut Router, vni: u32, mtu: u32) -> Result<()> {
     let name = names::exit_port(vni);
-    let leftover = host.link(&name)?;
-    let leftover = leftover.map(|link| kernel::delete_link(link.index));
+    let found = host.link(&name)?;
+    let inner = router.netlink.link(UPLINK)?;
+    let are_ends = |port: &Link| {
+        inner
+            .as_ref()
+            .is_some_and(|inner| port.lower == Some(inner.index))
+    };
+    if found.as_ref().is_some_and(are_ends) {
+        return Ok(());
+    }
+    let leftover = found.map(|link| kernel::delete_link(link.index));
     host.apply(leftover.as_slice())?;
     let (host_mac, router_mac) = names::exit_macs(vni);
     let pair = VethPair {
@@ -58,20 +86,70 @@ pub(super) fn open(host: &mut Netlink, router: &mut Router, vni: u32, network: &
         container_name: UPLINK,
         container_mac: router_mac,
         container: router.netns.descriptor(),
-        mtu: None,
+        mtu: Some(mtu),
         bridge: None,
     };
     host.apply(&[
         kernel::create_veth(&pair),
         kernel::generate_no_addresses(&name),
     ])?;
-    sysctl::set(&format!("net/ipv6/conf/{name}/accept_ra"), "0")?;
-    in_router(router, vni, host_mac)?;
-    on_host(host, vni, network, router_mac)?;
-    // A kernel that is asked about a link sends by it from then on; otherwise it does so
-    // when a work queue has noticed that the cable has a signal.
-    expect(&mut router.netlink, UPLINK)?;
-    expect(host, &name).map(drop)
+    Ok(sysctl::set(
+        &format!("net/ipv6/conf/{name}/accept_ra"),
+        "0",
+    )?)
+}
+
+/// What is not there of the way out, or is too narrow.
+pub(super) fn unlike(
+    host: &mut Netlink,
+    router: &mut Router,
+    vni: u32,
+    network: &str,
+    bridge: &Link,
+) -> Result<Vec<Unlike>> {
+    let what = format!("way out of {}", bridge.name);
+    let lost = |wanted: &str, found: &str| Unlike::lost(what.clone(), wanted, found, Cure::Serve);
+    let port = host.link(&names::exit_port(vni))?;
+    let inner = router.netlink.link(UPLINK)?;
+    let (Some(port), Some(inner)) = (port, inner) else {
+        return Ok(vec![lost("a cable to the router", "none")]);
+    };
+    let mut all = Vec::new();
+    if !port.is_up || !inner.is_up {
+        all.push(lost("up", "down"));
+    }
+    let has = router.netlink.addresses(inner.index)?;
+    for net in addresses(vni).into_iter().filter_map(alone) {
+        if !has.iter().any(|address| address.net == net) {
+            all.push(lost(&net.ip().to_string(), "not the router's address"));
+        }
+        let way = host.route_to(net.ip(), None)?;
+        if !way.is_some_and(|way| way.next_hops.iter().any(|hop| hop.link == port.index)) {
+            let wanted = format!("a route of the host's to {}", net.ip());
+            all.push(lost(&wanted, "none"));
+        }
+        if !nft::is_masqueraded(network, net)? {
+            all.push(lost(
+                &format!("{} masqueraded by the host", net.ip()),
+                "not",
+            ));
+        }
+    }
+    let mut is_masqueraded = false;
+    router.inside(|| nft::masquerades_all().map(|is| is_masqueraded = is))?;
+    if !is_masqueraded {
+        all.push(lost("masqueraded by the router", "not"));
+    }
+    for link in [port, inner].iter().filter(|link| link.mtu != bridge.mtu) {
+        all.push(Unlike {
+            what: format!("MTU of {}", link.name),
+            wanted: bridge.mtu.to_string(),
+            found: link.mtu.to_string(),
+            cure: Cure::Set,
+            is_lost: false,
+        });
+    }
+    Ok(all)
 }
 
 /// Takes back what the host does for the network's packets; the way itself goes with the
@@ -106,7 +184,7 @@ fn on_host(host: &mut Netlink, vni: u32, network: &str, router_mac: Mac) -> Resu
         };
         operations.push(kernel::set_neighbour(port, &router));
         let route = alone(ip).map(|net| kernel::add_route(&RouteEntry::new(net, port, None)));
-        operations.extend(route);
+        operations.extend(route.map(|route| route.tolerate(&[Errno::EEXIST])));
     }
     host.apply(&operations)?;
     sysctl::ensure("net/ipv4/ip_forward", "1")?;

@@ -41,6 +41,7 @@ use keys::{Keys, Mode};
 pub use names::exit_port;
 use overlay::Overlay;
 use peers::Source;
+use renew::Renewal;
 use router::Duties;
 pub use sync::{Change, Synced, sync};
 
@@ -299,13 +300,9 @@ fn check_links(request: &Request) -> Result<()> {
     }
     let mut told = result.clone();
     let duties = duties_of(&keys, config, &mut told)?;
-    if !router::serves(&mut host, keys.vni, &duties)? {
-        let what = format!("gateway of {name}");
-        return Err(check::differs(
-            &what,
-            &duties.to_string(),
-            "another or none",
-        ));
+    let unlike = router::unlike(&mut host, &config.name, keys.vni, &segment, &duties)?;
+    if let Some(unlike) = unlike.first() {
+        return Err(unlike.differs());
     }
     let link = check::container(&mut inside, &result, &interface, "veth", check::State::Up)?;
     match keys.macspoofchk {
@@ -322,7 +319,7 @@ fn status(config: &Config) -> Result<()> {
     let mut look = || {
         let blueprint = Blueprint::draw(&mut host, config, &keys)?;
         match segment::find(&mut host, &config.name, keys.vni)? {
-            Some(_) => Ok(()),
+            Some(bridge) => Renewal::plan(&mut host, &config.name, &bridge, &blueprint).map(drop),
             None => compare::could_be_built(&mut host, &blueprint),
         }
     };

@@ -13,7 +13,7 @@ use super::changes::{Changes, Far};
 use super::compare::{self, Cure, Unlike};
 use super::fault::Fault;
 use super::keys::Mode;
-use super::router::Router;
+use super::router::{self, Duties, Router};
 use super::{names, segment};
 use crate::Result;
 
@@ -44,20 +44,22 @@ impl Renewal {
         if far.is_none() && Far::find(vni, other)?.is_some() {
             return Err(Fault::ModeInUse(network.to_owned()).into());
         }
-        let unlike = match &far {
-            Some(far) => compare::unlike(network, bridge, &far.device, blueprint)?,
-            None => vec![Unlike {
-                what: names::device(vni),
-                wanted: "a VXLAN device".into(),
-                found: "none".into(),
-                cure: Cure::Anew,
-            }],
-        };
+        let device = far.as_ref().map(|far| &far.device);
+        let mut unlike = compare::unlike(network, bridge, device, blueprint)?;
+        let known = Duties::known(host, vni)?;
+        unlike.extend(router::unlike(host, network, vni, bridge, &known)?);
         let renewal = Renewal { far, unlike };
         if renewal.is_anew() {
             compare::could_be_built(host, blueprint)?;
         }
         Ok(renewal)
+    }
+
+    /// Without what the configuration says by now: an ADD joins what there is, and brings
+    /// back what it cannot do without.
+    pub(super) fn of_what_is_lost(mut self) -> Self {
+        self.unlike.retain(|one| one.is_lost);
+        self
     }
 
     /// Whether the device is made anew.
@@ -83,6 +85,9 @@ impl Renewal {
         bridge: &Link,
         blueprint: &Blueprint,
     ) -> Result<Option<Far>> {
+        if !nft::is_guarded_link(&bridge.name)? {
+            nft::guard_link(&bridge.name, &names::device(blueprint.tunnel.vni), None)?;
+        }
         if self.is_anew() {
             if let Some(far) = &mut self.far {
                 far.ask(&[kernel::delete_link(far.device.index)])?;
@@ -92,6 +97,10 @@ impl Renewal {
             if let Some(far) = self.far.as_mut().filter(|_| blueprint.desired.is_ours()) {
                 far.apply(&Changes::from_nothing(&blueprint.desired))?;
             }
+        }
+        if self.unlike.iter().any(|one| one.cure == Cure::Serve) {
+            let vni = blueprint.tunnel.vni;
+            router::serve(host, vni, network, bridge, &Duties::default())?;
         }
         if let Some(far) = self.far.as_mut().filter(|_| !self.unlike.is_empty()) {
             let device = far.device.index;
@@ -113,11 +122,13 @@ impl Renewal {
     }
 }
 
-/// Sets the MTU of both ends of the router's cable, if there is one.
+/// Sets the MTU of both ends of the router's cables, if there are some.
 fn set_mtu_of_router(host: &mut Netlink, blueprint: &Blueprint) -> Result<()> {
     let vni = blueprint.tunnel.vni;
-    if let Some(port) = host.link(&names::gateway_port(vni))? {
-        host.apply(&[kernel::set_mtu(port.index, blueprint.mtu)])?;
+    for name in [names::gateway_port(vni), names::exit_port(vni)] {
+        if let Some(port) = host.link(&name)? {
+            host.apply(&[kernel::set_mtu(port.index, blueprint.mtu)])?;
+        }
     }
     match Router::open(vni)? {
         Some(mut router) => router.set_mtu(blueprint.mtu),

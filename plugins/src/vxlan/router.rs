@@ -13,12 +13,14 @@ use std::fmt;
 use ipnetwork::IpNetwork;
 use kernel::{Link, Neighbour, Netlink, Netns, PortFlags, VethPair, sysctl};
 
+use super::compare::{Cure, Unlike};
 use super::{exit, names};
 use crate::Result;
 use crate::bridge::wait_for_port;
 
 /// The name of the router's link to the bridge.
 const GATEWAY: &str = "gateway";
+const LOOPBACK: &str = "lo";
 /// What fits on a link (`IFALIASZ`). An address that is not in the mark any more is
 /// looked for each time, and found.
 const LONGEST_MARK: usize = 250;
@@ -52,7 +54,7 @@ impl Router {
             // Gateways are on every host; none of them is a duplicate.
             sysctl::set("net/ipv6/conf/default/accept_dad", "0")
         })?;
-        if let Some(loopback) = router.netlink.link("lo")? {
+        if let Some(loopback) = router.netlink.link(LOOPBACK)? {
             router
                 .netlink
                 .apply(&[kernel::set_state(loopback.index, true)])?;
@@ -67,12 +69,14 @@ impl Router {
         Ok(Router { netns, netlink })
     }
 
-    /// Sets the MTU of its link to the bridge.
+    /// Sets the MTU of its links.
     pub(super) fn set_mtu(&mut self, mtu: u32) -> Result<()> {
-        match self.netlink.link(GATEWAY)? {
-            Some(gateway) => Ok(self.netlink.apply(&[kernel::set_mtu(gateway.index, mtu)])?),
-            None => Ok(()),
+        for name in [GATEWAY, exit::UPLINK] {
+            if let Some(link) = self.netlink.link(name)? {
+                self.netlink.apply(&[kernel::set_mtu(link.index, mtu)])?;
+            }
         }
+        Ok(())
     }
 
     /// Does something in the router's namespace.
@@ -163,11 +167,54 @@ pub(super) struct Duties {
 const MASQUERADES: &str = "masquerades";
 
 impl Duties {
+    /// What the router of a VNI has been told to do: it is written on its port, and, as
+    /// that may be gone, inside.
+    pub(super) fn known(host: &mut Netlink, vni: u32) -> Result<Self> {
+        let port = host.link(&names::gateway_port(vni))?;
+        let on_port = port.map(|port| Duties::of_mark(&port.alias));
+        if let Some(duties) = on_port.filter(|duties| !duties.gateways.is_empty()) {
+            return Ok(duties);
+        }
+        let inside = match Router::open(vni)? {
+            Some(mut router) => router.netlink.link(LOOPBACK)?,
+            None => None,
+        };
+        Ok(inside.map_or_else(Duties::default, |link| Duties::of_mark(&link.alias)))
+    }
+
+    fn of_mark(mark: &str) -> Self {
+        let words = || mark.split(' ').skip(2);
+        Duties {
+            gateways: words().filter_map(|word| word.parse().ok()).collect(),
+            masquerades: words().any(|word| word == MASQUERADES),
+        }
+    }
+
+    /// These and others.
+    fn and(mut self, others: &Duties) -> Self {
+        let new = others.gateways.iter();
+        let new: Vec<_> = new.filter(|net| !self.gateways.contains(net)).collect();
+        self.gateways.extend(new);
+        self.masquerades |= others.masquerades;
+        self
+    }
+
     /// As words of the mark on the router's port.
     fn words(&self) -> Vec<String> {
         let masquerades = self.masquerades.then(|| MASQUERADES.to_owned());
         let gateways = self.gateways.iter().map(IpNetwork::to_string);
-        gateways.chain(masquerades).collect()
+        masquerades.into_iter().chain(gateways).collect()
+    }
+
+    /// As what is written on the router.
+    fn mark(&self, network: &str) -> String {
+        let mut mark = names::mark(network);
+        for word in self.words() {
+            if mark.len() + word.len() < LONGEST_MARK {
+                mark = format!("{mark} {word}");
+            }
+        }
+        mark
     }
 }
 
@@ -181,7 +228,7 @@ fn has_word(mark: &str, word: &str) -> bool {
     mark.split(' ').any(|known| known == word)
 }
 
-/// Whether the router does this already, as its port's mark says.
+/// Whether the router does this already, as its port's mark says: one question.
 pub(super) fn serves(host: &mut Netlink, vni: u32, duties: &Duties) -> Result<bool> {
     if duties.gateways.is_empty() {
         return Ok(true);
@@ -191,7 +238,76 @@ pub(super) fn serves(host: &mut Netlink, vni: u32, duties: &Duties) -> Result<bo
     Ok(duties.words().iter().all(|word| has_word(&mark, word)))
 }
 
-/// Makes the router serve these gateway addresses; the caller has the lock alone.
+/// What the router does not do, or has not what it takes. Questions for CHECK and sync; ADD
+/// goes by the mark.
+pub(super) fn unlike(
+    host: &mut Netlink,
+    network: &str,
+    vni: u32,
+    bridge: &Link,
+    duties: &Duties,
+) -> Result<Vec<Unlike>> {
+    if duties.gateways.is_empty() {
+        return Ok(Vec::new());
+    }
+    let what = format!("gateway of {}", bridge.name);
+    let lost = |wanted: &str, found: &str| Unlike::lost(what.clone(), wanted, found, Cure::Serve);
+    let port = host.link(&names::gateway_port(vni))?;
+    let mut router = Router::open(vni)?;
+    let inner = match &mut router {
+        Some(router) => router.netlink.link(GATEWAY)?,
+        None => None,
+    };
+    let (Some(port), Some(mut router), Some(inner)) = (port, router, inner) else {
+        return Ok(vec![lost(&duties.to_string(), "none")]);
+    };
+    let mut all = Vec::new();
+    if port.controller != Some(bridge.index) {
+        all.push(lost(&format!("a port of {}", bridge.name), "not one"));
+    }
+    if !duties
+        .words()
+        .iter()
+        .all(|word| has_word(&port.alias, word))
+    {
+        let found = Duties::of_mark(&port.alias);
+        let found = Some(found).filter(|found| !found.gateways.is_empty());
+        let found = found.map_or("none".to_owned(), |found| found.to_string());
+        all.push(lost(&duties.to_string(), &found));
+    }
+    if !port.is_up || !inner.is_up {
+        all.push(lost("up", "down"));
+    }
+    let has = router.netlink.addresses(inner.index)?;
+    let mut known = host.set_neighbours(bridge.index, true)?;
+    known.extend(host.set_neighbours(bridge.index, false)?);
+    for net in &duties.gateways {
+        if !has.iter().any(|address| address.net == *net) {
+            all.push(lost(&net.to_string(), "not its address"));
+        }
+        let neighbour = gateway(vni, net);
+        if !known.contains(&neighbour) {
+            let what = format!("neighbours of {}", bridge.name);
+            let wanted = format!("{} {}", neighbour.ip, neighbour.mac);
+            all.push(Unlike::lost(what, &wanted, "none", Cure::Serve));
+        }
+    }
+    if duties.masquerades {
+        all.extend(exit::unlike(host, &mut router, vni, network, bridge)?);
+    }
+    Ok(all)
+}
+
+/// How a bridge knows a gateway.
+fn gateway(vni: u32, net: &IpNetwork) -> Neighbour {
+    Neighbour {
+        ip: net.ip(),
+        mac: names::gateway_mac(vni),
+    }
+}
+
+/// Makes the router serve these gateway addresses, and those that it has served before;
+/// the caller has the lock alone.
 pub(super) fn serve(
     host: &mut Netlink,
     vni: u32,
@@ -199,28 +315,22 @@ pub(super) fn serve(
     bridge: &Link,
     duties: &Duties,
 ) -> Result<()> {
+    let duties = Duties::known(host, vni)?.and(duties);
     let mut router = Router::ensure(vni)?;
     let port = router.connect(host, vni, bridge, &duties.gateways)?;
-    if duties.masquerades && !has_word(&port.alias, MASQUERADES) {
-        exit::open(host, &mut router, vni, network)?;
+    if duties.masquerades {
+        exit::open(host, &mut router, vni, network, bridge.mtu)?;
     }
     // The bridge answers for the gateway, so that no question for it leaves the host.
-    let known = duties.gateways.iter().map(|net| Neighbour {
-        ip: net.ip(),
-        mac: names::gateway_mac(vni),
-    });
+    let known = duties.gateways.iter().map(|net| gateway(vni, net));
     let mut operations: Vec<_> = known
         .map(|one| kernel::set_neighbour(bridge.index, &one))
         .collect();
-    let mut mark = match port.alias.is_empty() {
-        true => names::mark(network),
-        false => port.alias,
-    };
-    for word in duties.words() {
-        if mark.len() + word.len() < LONGEST_MARK && !has_word(&mark, &word) {
-            mark = format!("{mark} {word}");
-        }
-    }
+    let mark = duties.mark(network);
+    let inside = expect(&mut router.netlink, LOOPBACK)?;
+    router
+        .netlink
+        .apply(&[kernel::set_up_as(inside.index, &mark)])?;
     operations.push(kernel::set_up_as(port.index, &mark));
     host.apply(&operations)?;
     // As both ends of a cable to a container: asked about, they send at once.

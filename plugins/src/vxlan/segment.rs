@@ -9,12 +9,13 @@ use cni::Config;
 use kernel::{Errno, Link, Netlink, Vxlan, nft, sysctl};
 
 use super::blueprint::Blueprint;
-use super::changes::{Changes, Far};
+use super::changes::{self, Changes, Far};
+use super::compare;
 use super::exit;
 use super::fault::Fault;
 use super::keys::{Keys, Mode};
 use super::names;
-
+use super::renew::Renewal;
 use super::router::{self, Duties, Router};
 use crate::Result;
 use crate::lock::Lock;
@@ -37,6 +38,7 @@ pub(super) fn enter<'a>(
     let (network, vni) = (&config.name, keys.vni);
     let lock = Lock::shared(&names::lock(vni))?;
     if let Some(bridge) = find(host, network, vni)?
+        && is_whole(host, &bridge, vni, keys.mode)?
         && router::serves(host, vni, duties)?
     {
         return Ok(Entered {
@@ -46,7 +48,14 @@ pub(super) fn enter<'a>(
     }
     lock.make_alone()?;
     let bridge = match find(host, network, vni)? {
-        Some(bridge) => bridge,
+        Some(bridge) => {
+            if !is_whole(host, &bridge, vni, keys.mode)? {
+                let blueprint = Blueprint::draw(host, config, keys)?;
+                let lost = Renewal::plan(host, network, &bridge, &blueprint)?.of_what_is_lost();
+                lost.carry_out(host, network, &bridge, &blueprint)?;
+            }
+            bridge
+        }
         None => {
             let blueprint = Blueprint::draw(host, config, keys)?;
             let bridge = build(host, network, &blueprint)?;
@@ -62,6 +71,17 @@ pub(super) fn enter<'a>(
         bridge,
         _lock: lock,
     })
+}
+
+/// Whether a network that is in use still has its device and its filter, which another
+/// program may have taken away. Two questions, however many hosts it has.
+fn is_whole(host: &mut Netlink, bridge: &Link, vni: u32, mode: Mode) -> Result<bool> {
+    let device = match mode {
+        Mode::L2 => changes::device(host, vni)?,
+        Mode::L3 => Far::find(vni, mode)?.map(|far| far.device),
+    };
+    let is_there = device.is_some_and(|device| compare::leads_away(&device, bridge, mode));
+    Ok(is_there && nft::is_guarded_link(&bridge.name)?)
 }
 
 /// The network's bridge, if it is there and complete.

@@ -75,7 +75,7 @@ fn anycast() {
 }
 
 /// A network whose hosts have subnets of their own: `10.7.SLOT.0/24` and `fd07:0:0:SLOT::/64`.
-fn own_subnets(name: &str, vni: u32, slots: &str) -> Value {
+pub(super) fn own_subnets(name: &str, vni: u32, slots: &str) -> Value {
     tenant(
         name,
         vni,

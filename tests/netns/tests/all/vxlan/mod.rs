@@ -6,6 +6,7 @@ mod evpn;
 mod fleet;
 mod gateway;
 mod lifecycle;
+mod mended;
 mod old_kernel;
 mod peers;
 mod refused;
@@ -23,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         gateway::trials(),
         evpn::trials(),
         lifecycle::trials(),
+        mended::trials(),
         old_kernel::trials(),
         storm::trials(),
         refused::trials(),
