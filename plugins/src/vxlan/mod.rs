@@ -27,7 +27,7 @@ use std::net::IpAddr;
 
 use cni::{Attachment, Call, Config, Failure, Plugin, Request};
 use ipnetwork::IpNetwork;
-use kernel::{Link, Netlink, PortFlags, VethPair};
+use kernel::{Netlink, PortFlags, VethPair};
 use place::Here;
 
 use crate::attachment::{Identity, requested_mac};
@@ -127,7 +127,8 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     };
     let entered = segment::enter(&mut host, config, &keys, &duties, &mut undo)?;
     let segment = entered.bridge.clone();
-    let mtu = mtu(&keys, &segment)?;
+    // Until a sync the network has the MTU that it was made with.
+    let mtu = keys.mtu.map_or(segment.mtu, |mtu| mtu.min(segment.mtu));
     let pair = VethPair {
         host_name: &identity.host_link,
         host_mac: identity.host_mac(),
@@ -242,18 +243,6 @@ fn duties_of(keys: &Keys, config: &Config, lease: &mut Attachment) -> Result<Dut
         gateways,
         masquerades: keys.masquerades,
     })
-}
-
-/// The MTU of a container: what the network has, or less.
-fn mtu(keys: &Keys, segment: &Link) -> Result<u32> {
-    match keys.mtu {
-        Some(mtu) if mtu > segment.mtu => Err(Fault::Mtu {
-            mtu,
-            limit: segment.mtu,
-        }
-        .into()),
-        mtu => Ok(mtu.unwrap_or(segment.mtu)),
-    }
 }
 
 /// The network and the attachment are as ADD left them, and the network knows the

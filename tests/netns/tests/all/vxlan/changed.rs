@@ -31,6 +31,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("vxlan/changed/routed", routed),
         trial("vxlan/changed/computed-and-asked", computed_and_asked),
         trial("vxlan/changed/mtu", mtu),
+        trial("vxlan/changed/larger-mtu", larger_mtu),
         trial("vxlan/changed/mode", mode),
         trial("vxlan/changed/vni", vni),
         trial("vxlan/changed/sync-is-killed", killed),
@@ -191,6 +192,24 @@ fn mtu() {
     let two = attach(host, &new, "two");
     assert_eq!(two.link("eth0").unwrap()["mtu"], 1300);
     two.ping("10.9.0.1");
+}
+
+/// A larger one waits for a sync; until then containers have what there is.
+fn larger_mtu() {
+    let fleet = Fleet::new(1);
+    let host = &fleet.hosts[0];
+    let old = tenant("red", 100, 1, json!({"mtu": 1300}));
+    let _one = attach(host, &old, "one");
+    let new = with(&old, json!({"mtu": 1400}));
+    let two = attach(host, &new, "two");
+    assert_eq!(two.link("eth0").unwrap()["mtu"], 1300);
+    let done = synced(host, &new);
+    assert!(
+        done["devices"].to_string().contains("from 1300 to 1400"),
+        "{done}"
+    );
+    let three = attach(host, &new, "three");
+    assert_eq!(three.link("eth0").unwrap()["mtu"], 1400);
 }
 
 /// A segment does not become routes under its containers.

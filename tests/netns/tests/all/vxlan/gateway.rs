@@ -14,6 +14,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("vxlan/gateway/routed-hosts-that-are-listed", listed),
         trial("vxlan/gateway/routed-hosts-come-and-go", come_and_go),
         trial("vxlan/gateway/the-way-out", way_out),
+        trial("vxlan/gateway/a-wide-way-out", wide_way_out),
         trial("vxlan/gateway/leftovers-of-a-kill", leftovers),
     ]
 }
@@ -236,6 +237,48 @@ fn way_out() {
         del(network, container);
     }
     before.assert_same(&look(host), "after the last container");
+}
+
+/// Large packets leave as they are, also when the uplink has been given its MTU later.
+fn wide_way_out() {
+    let fleet = Fleet::new(1);
+    let host = &fleet.hosts[0];
+    let red = tenant(
+        "red",
+        100,
+        1,
+        json!({"isDefaultGateway": true, "ipMasq": true}),
+    );
+    let one = attach(host, &red, "one");
+    assert_eq!(host.link("vxup100").unwrap()["mtu"], 1450);
+    host.ip("link set eth0 mtu 9000");
+    host.write("/etc/cni/net.d/red.conf", &red.to_string());
+    let sync = Call::of(host, Plugins::Slash24, "slash24")
+        .arguments(["vxlan", "sync", "--output", "json"]);
+    sync.execute().success();
+    let two = attach(host, &red, "two");
+    for name in ["vxup100", "vxgw100"] {
+        assert_eq!(host.link(name).unwrap()["mtu"], 8950, "{name}");
+    }
+    for (container, address) in [(&two, "192.0.2.1"), (&two, "2001:db8::1")] {
+        reach(container, address);
+        assert!(whole(container, address, 8900), "{address}");
+    }
+    // A container that came before has what it had.
+    assert!(whole(&one, "192.0.2.1", 1400) && !whole(&one, "192.0.2.1", 8900));
+    del(&red, &one);
+    del(&red, &two);
+    let three = attach(host, &red, "three");
+    assert_eq!(host.link("vxup100").unwrap()["mtu"], 8950);
+    assert!(whole(&three, "192.0.2.1", 8900));
+}
+
+/// Whether a packet with so many bytes gets there and back in one piece.
+fn whole(from: &Container<'_>, address: &str, size: u32) -> bool {
+    let size = size.to_string();
+    let ping = ["-c1", "-W2", "-Mdo", "-s", &size, address];
+    let ping = from.run(|| std::process::Command::new("ping").args(ping).output());
+    ping.expect("ping is there").status.success()
 }
 
 /// What a process leaves that is killed on its way to a router.
