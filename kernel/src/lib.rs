@@ -41,9 +41,9 @@ pub use link::{
     Tunnel, VethPair, Vxlan, add_other_name, add_port_vlans, announce_when_up, attach_port,
     bring_up, create_bridge, create_link, create_veth, create_vxlan, delete_link,
     delete_other_name, delete_port_vlan, do_without_arp, generate_no_addresses, hand_over,
-    join_group, join_group_of, rename, set_alias, set_alias_of, set_controller, set_mac, set_mtu,
-    set_port_flags, set_port_role, set_promiscuous, set_state, set_up_as, set_up_port,
-    set_vlan_filtering,
+    has_chosen_mac, join_group, join_group_of, rename, set_alias, set_alias_of, set_controller,
+    set_mac, set_mtu, set_port_flags, set_port_role, set_promiscuous, set_state, set_up_as,
+    set_up_port, set_vlan_filtering,
 };
 pub use mac::Mac;
 pub use neighbour::{Neighbour, delete_neighbour, set_neighbour};

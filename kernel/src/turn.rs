@@ -37,6 +37,20 @@ impl Turn {
     }
 }
 
+impl Turn {
+    /// Whether no other place of the file is taken.
+    ///
+    /// # Errors
+    /// The file system has no such locks.
+    pub fn is_alone(&self) -> io::Result<bool> {
+        let mut all = range(libc::F_WRLCK, 0);
+        // To the end, wherever that is.
+        all.l_len = 0;
+        fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut all))?;
+        Ok(all.l_type == libc::F_UNLCK as libc::c_short)
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         // Not by closing: a child that deletes a link has the file open as well.
@@ -70,8 +84,12 @@ mod tests {
         let one = turn(u64::MAX);
         assert!(one.try_begin().unwrap());
         assert!(!turn(u64::MAX).try_begin().unwrap());
-        assert!(turn(4).try_begin().unwrap());
+        assert!(one.is_alone().unwrap());
+        let other = turn(4);
+        assert!(other.try_begin().unwrap());
+        assert!(!one.is_alone().unwrap());
         drop(one);
+        assert!(other.is_alone().unwrap());
         assert!(turn(u64::MAX).try_begin().unwrap());
         std::fs::remove_file(&path).unwrap();
     }

@@ -3,6 +3,8 @@
 use ipnetwork::IpNetwork;
 use kernel::{nft, sysctl};
 
+use crate::sharing::{Sharing, Users};
+use crate::undo::Undo;
 use crate::{Error, Result, check};
 
 /// Has the host forward packets of the families that its containers have.
@@ -12,6 +14,28 @@ pub(crate) fn enable(nets: impl Iterator<Item = IpNetwork> + Clone) -> Result<()
     }
     if nets.clone().any(|net| net.is_ipv6()) {
         sysctl::ensure("net/ipv6/conf/all/forwarding", "1")?;
+    }
+    Ok(())
+}
+
+/// Has what leaves a network's subnets for elsewhere appear to come from the host. On the
+/// way back a chain goes that this call made, unless it serves others by then.
+pub(crate) fn masquerade<'a>(
+    sharing: &Sharing<'a>,
+    nets: impl Iterator<Item = IpNetwork>,
+    undo: &mut Undo<'a>,
+) -> Result<()> {
+    for net in nets {
+        let network = sharing.network();
+        if nft::masquerade(network, net)? {
+            let sharing = sharing.clone();
+            undo.push(move || {
+                let forget = || nft::Deletion::open()?.forget_subnets(network, &[net]);
+                sharing.take_back(Users::Network, forget, || {
+                    nft::masquerade(network, net).map(drop)
+                })
+            });
+        }
     }
     Ok(())
 }

@@ -32,6 +32,7 @@ mod removal;
 mod routes;
 mod routing;
 mod sbr;
+mod sharing;
 mod source_routing;
 mod spoof;
 mod tap;

@@ -7,12 +7,13 @@ use std::net::IpAddr;
 
 use cni::{Attachment, Call, Config, Failure, Ip, Plugin, Request};
 use ipnetwork::IpNetwork;
-use kernel::{Link, Netlink, Operation, RouteEntry, VethPair, nft, sysctl};
+use kernel::{Link, Netlink, Operation, RouteEntry, VethPair, sysctl};
 use serde::Deserialize;
 
 use crate::attachment::{Identity, link_local_of, requested_mac};
 use crate::container::Inside;
 use crate::routes::MAIN_TABLE;
+use crate::sharing::Sharing;
 use crate::undo::Undo;
 use crate::{Error, Result, cable, check, forwarding, garbage, lease, lower, turn};
 
@@ -84,7 +85,8 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let keys = Keys::read(&request.config)?;
     let asked_mac = requested_mac(request)?;
     let identity = Identity::of(request);
-    let _alone = turn::take(&identity)?;
+    let turn = turn::take(&identity)?;
+    let sharing = Sharing::new(request, &identity, turn.as_ref());
     let mut inside = Inside::open(request, &identity)?;
     inside.is_point_to_point = true;
     let mut host = Netlink::open()?;
@@ -118,9 +120,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let nets = || lease.ips.iter().map(|ip| ip.address);
     forwarding::enable(nets())?;
     if keys.ip_masq {
-        for net in nets() {
-            nft::masquerade(&request.config.name, net)?;
-        }
+        forwarding::masquerade(&sharing, nets(), &mut undo)?;
     }
     let link = inside.configure(&mut lease)?;
     inside.announce(&link)?;

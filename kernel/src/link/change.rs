@@ -95,6 +95,15 @@ pub fn set_mac(index: u32, mac: Mac) -> Operation {
     )
 }
 
+/// Whether somebody chose a link's hardware address. One that nobody chose changes with
+/// a bridge's ports. The kernel says so in sysfs alone: `None` is a host without it.
+pub fn has_chosen_mac(name: &str) -> Option<bool> {
+    /// `NET_ADDR_SET` (linux/netdevice.h).
+    const SET: &str = "3";
+    let kind = std::fs::read_to_string(format!("/sys/class/net/{name}/addr_assign_type"));
+    Some(kind.ok()?.trim_ascii() == SET)
+}
+
 /// Sets a container's interface up, writes on it whose it is, has it announce a
 /// hardware address that it is given from then on ([`set_mac`]), and has IPv4 routes
 /// pass it by while it has no carrier, so that those of another interface serve.

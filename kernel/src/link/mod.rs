@@ -16,8 +16,8 @@ use nix::errno::Errno;
 pub(crate) use batch::delete_group;
 pub use batch::{join_group, join_group_of};
 pub use change::{
-    announce_when_up, bring_up, delete_link, do_without_arp, generate_no_addresses, rename,
-    set_alias, set_alias_of, set_controller, set_mac, set_mtu, set_promiscuous, set_state,
+    announce_when_up, bring_up, delete_link, do_without_arp, generate_no_addresses, has_chosen_mac,
+    rename, set_alias, set_alias_of, set_controller, set_mac, set_mtu, set_promiscuous, set_state,
     set_up_as,
 };
 pub use create::{

@@ -25,16 +25,16 @@ const SOURCE_NAT: Hook = Hook {
 /// the subnet itself or to a multicast group.
 ///
 /// It is one object a subnet, not one a container: all later calls find it there,
-/// and detaching a container has nothing to remove.
+/// and detaching a container has nothing to remove. Whether this call made it.
 ///
 /// # Errors
 /// [`Error::Refused`](crate::Error::Refused).
-pub fn masquerade(network: &str, subnet: IpNetwork) -> Result<()> {
+pub fn masquerade(network: &str, subnet: IpNetwork) -> Result<bool> {
     let chain = chain_name(network, subnet);
     let doing = format!("masquerade {subnet} of network {network}");
     let mut filter = Netfilter::open()?;
     if filter.has_chain(Family::Inet, &chain)? {
-        return Ok(());
+        return Ok(false);
     }
     // Declaring again what is there makes the closing process wait 8 ms and more
     // for an RCU grace period, so the table is only declared when it is missing.
@@ -46,8 +46,8 @@ pub fn masquerade(network: &str, subnet: IpNetwork) -> Result<()> {
     match refused {
         // Another process was first: a batch is carried out as a whole or not at
         // all, so its rules are all there and ours are not there twice.
-        Some((Errno::EEXIST, _)) => Ok(()),
-        refused => done(refused, doing),
+        Some((Errno::EEXIST, _)) => Ok(false),
+        refused => done(refused, doing).map(|()| true),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The bridge itself: shared by its containers, made by whoever comes first.
 
-use kernel::{Link, Mac, Netlink, set_promiscuous, set_state, sysctl};
+use kernel::{Link, Mac, Netlink, Operation, set_promiscuous, set_state, sysctl};
 
 use super::keys::Keys;
+use crate::sharing::{Sharing, Users};
 use crate::undo::Undo;
 use crate::{Error, Result, lower};
 
@@ -43,16 +44,19 @@ pub(super) fn check_vlans(found: Option<&Link>, keys: &Keys) -> Result<()> {
 }
 
 /// Makes sure that the bridge is there and up. Of several processes that find it
-/// missing one makes it, and all go on.
-pub(super) fn ensure(
+/// missing one makes it, and all go on. `gets_address` says whether it is to be the
+/// gateway from now on.
+pub(super) fn ensure<'a>(
     host: &mut Netlink,
     keys: &Keys,
-    found: Option<Link>,
+    (found, gets_address): (Option<Link>, bool),
     mtu: Option<u32>,
-    undo: &mut Undo<'_>,
+    sharing: &Sharing<'a>,
+    undo: &mut Undo<'a>,
 ) -> Result<Link> {
     let mut bridge = match found {
-        Some(bridge) => bridge,
+        Some(bridge) if bridge.alias == MARK => bridge,
+        Some(bridge) => adopt(host, bridge, gets_address)?,
         None => create(host, keys, mtu, undo)?,
     };
     if keys.vlans.are_used && !bridge.filters_vlans {
@@ -63,14 +67,43 @@ pub(super) fn ensure(
         })?;
         bridge.filters_vlans = true;
     }
-    let mut changes = Vec::new();
+    let mut changes: Vec<fn(u32, bool) -> Operation> = Vec::new();
     if !bridge.is_up {
-        changes.push(set_state(bridge.index, true));
+        changes.push(set_state);
     }
     if keys.promisc_mode && !bridge.is_promiscuous {
-        changes.push(set_promiscuous(bridge.index, true));
+        changes.push(set_promiscuous);
     }
-    host.apply(&changes)?;
+    if changes.is_empty() {
+        return Ok(bridge);
+    }
+    let (index, sharing) = (bridge.index, sharing.clone());
+    let turn = move |host: &mut Netlink, on| {
+        let all: Vec<_> = changes.iter().map(|change| change(index, on)).collect();
+        host.apply(&all)
+    };
+    turn(host, true)?;
+    undo.push(move || {
+        let set = |on| turn(&mut Netlink::open()?, on);
+        sharing.take_back(Users::PortsOf(index), || set(false), || set(true))
+    });
+    Ok(bridge)
+}
+
+/// Prepares a bridge that somebody else made, before it has a port of ours. As long as
+/// nobody chose its hardware address it takes the least of its ports': what hosts and
+/// containers know of their gateway would be wrong whenever one comes or goes.
+fn adopt(host: &mut Netlink, bridge: Link, gets_address: bool) -> Result<Link> {
+    match bridge.is_up {
+        true => sysctl::ensure(&format!("net/ipv6/conf/{}/accept_ra", bridge.name), "0")?,
+        false => route_for_others(&bridge.name)?,
+    }
+    // The kernel forgets the neighbours with this, so not each time.
+    let is_new = gets_address || !bridge.has_carrier;
+    if is_new || kernel::has_chosen_mac(&bridge.name) == Some(false) {
+        let pin = bridge.mac.map(|mac| kernel::set_mac(bridge.index, mac));
+        host.apply(pin.as_slice())?;
+    }
     Ok(bridge)
 }
 

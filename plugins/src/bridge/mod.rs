@@ -14,10 +14,11 @@ mod vlan;
 
 use cni::{Attachment, Call, Failure, Plugin, Request};
 use ipnetwork::IpNetwork;
-use kernel::{Link, Netlink, VethPair, nft};
+use kernel::{Link, Netlink, Operation, VethPair};
 
 use crate::attachment::{Identity, requested_mac};
 use crate::container::Inside;
+use crate::sharing::{Sharing, Users};
 use crate::undo::Undo;
 use crate::{Error, Result, cable, forwarding, garbage, lease, spoof, turn};
 pub(crate) use device::wait_for_port;
@@ -61,7 +62,8 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let keys = Keys::read(&request.config)?;
     let asked_mac = requested_mac(request)?;
     let identity = Identity::of(request);
-    let _alone = turn::take(&identity)?;
+    let turn = turn::take(&identity)?;
+    let sharing = Sharing::new(request, &identity, turn.as_ref());
     let mut inside = Inside::open(request, &identity)?;
     inside.detects_duplicates = keys.enabledad;
     let mut host = Netlink::open()?;
@@ -76,7 +78,9 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let ready = early
         .map(|lease| Plan::new(&mut host, found.as_ref(), &keys, mtu, lease))
         .transpose()?;
-    let bridge = device::ensure(&mut host, &keys, found, mtu, &mut undo)?;
+    let gets_address = keys.vlan_gateway().is_none() && ready.as_ref().is_some_and(Plan::adds);
+    let bridge = (found, gets_address);
+    let bridge = device::ensure(&mut host, &keys, bridge, mtu, &sharing, &mut undo)?;
     let gateway = vlan::ensure_gateway(&mut host, &keys, &bridge, &mut undo)?;
     let pair = VethPair {
         host_name: &identity.host_link,
@@ -100,7 +104,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         }
     };
     let routing = gateway.as_ref().unwrap_or(&bridge);
-    plan.apply_on_host(&mut host, &keys, request, routing)?;
+    plan.apply_on_host(&mut host, &keys, &sharing, routing, &mut undo)?;
     let link = match keys.is_container_down() {
         true => inside.leave_down()?,
         false => {
@@ -118,6 +122,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
             link
         }
     };
+    plan.make_way(&mut host, routing)?;
     undo.keep();
     let on_host = vec![
         lease::on_host(&bridge.name, bridge.mac, None),
@@ -181,32 +186,54 @@ impl Plan {
         })
     }
 
-    fn apply_on_host(
+    fn adds(&self) -> bool {
+        !self.add.is_empty()
+    }
+
+    fn apply_on_host<'a>(
         &self,
         host: &mut Netlink,
         keys: &Keys,
-        request: &Request,
+        sharing: &Sharing<'a>,
         routing: &Link,
+        undo: &mut Undo<'a>,
     ) -> Result<()> {
-        let deleted = self
-            .delete
-            .iter()
-            .map(|net| kernel::delete_address(routing.index, *net));
-        let added = self
-            .add
-            .iter()
-            .map(|net| kernel::add_address(routing.index, *net));
-        host.apply(&deleted.chain(added).collect::<Vec<_>>())?;
+        let link = routing.index;
+        if self.adds() {
+            let (add, sharing) = (self.add.clone(), sharing.clone());
+            undo.push(move || {
+                let each = |change: fn(u32, IpNetwork) -> Operation| {
+                    let changes: Vec<_> = add.iter().map(|net| change(link, *net)).collect();
+                    Netlink::open()?.apply(&changes)
+                };
+                let remove = || each(kernel::delete_address);
+                sharing.take_back(Users::Network, remove, || each(kernel::add_address))
+            });
+        }
+        let added = self.add.iter().map(|net| kernel::add_address(link, *net));
+        host.apply(&added.collect::<Vec<_>>())?;
         let nets = || self.layer3.ips.iter().map(|ip| ip.address);
         if keys.is_gateway {
             forwarding::enable(nets())?;
         }
-        if keys.ip_masq {
-            for net in nets() {
-                nft::masquerade(&request.config.name, net)?;
-            }
+        match keys.ip_masq {
+            true => forwarding::masquerade(sharing, nets(), undo),
+            false => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Deletes the addresses that `forceAddress` replaces. Others may live by them, so
+    /// this comes last, when nothing can fail any more.
+    fn make_way(&self, host: &mut Netlink, routing: &Link) -> Result<()> {
+        let link = routing.index;
+        let deleted = self
+            .delete
+            .iter()
+            .map(|net| kernel::delete_address(link, *net));
+        // With the first address of a subnet the kernel deletes the others in it.
+        let again = self.add.iter().filter(|_| !self.delete.is_empty());
+        let again = again.map(|net| kernel::add_address(link, *net));
+        Ok(host.apply(&deleted.chain(again).collect::<Vec<_>>())?)
     }
 }
 

@@ -10,6 +10,7 @@ mod announce;
 mod attach;
 mod bad_input;
 mod bridge;
+mod bridge_shared;
 mod bridge_vlans;
 mod capture;
 mod concurrency;
@@ -56,6 +57,7 @@ fn main() {
         vocabulary::trials(),
         lifecycle::trials(),
         bridge::trials(),
+        bridge_shared::trials(),
         masquerade::trials(),
         ports::trials(),
         doctor::trials(),
