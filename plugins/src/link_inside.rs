@@ -210,7 +210,9 @@ fn add<K: LinkInside>(call: &Call<'_>) -> Result<Attachment> {
         None => None,
     };
     keys.examine(&mut inside)?;
-    inside.make_room_on(K::KIND, lower.as_ref())?;
+    if inside.make_room_on(K::KIND, lower.as_ref())? {
+        K::leave_host(request, &identity)?;
+    }
 
     let mut undo = Undo::default();
     let early = match inherited {

@@ -106,12 +106,9 @@ impl LinkInside for Macvlan {
         }
     }
 
+    /// Also when the network has the key no more.
     fn leave_host(request: &Request, identity: &Identity) -> Result<()> {
-        let raw = request.config.read();
-        match raw.is_ok_and(|raw: RawKeys| raw.host_access) {
-            true => host_access::leave(&request.config.name, |number| number == identity.number()),
-            false => Ok(()),
-        }
+        host_access::leave(&request.config.name, |number| number == identity.number())
     }
 
     /// Also when the network has the key no more.

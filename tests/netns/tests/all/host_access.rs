@@ -18,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ours("host-access/strict-hosts", strict_hosts),
         ours("host-access/of-two-networks", two_networks),
         ours("host-access/gone-with-the-last", gone_with_the_last),
+        ours("host-access/without-the-key-by-now", without_the_key),
         ours("host-access/coming-and-going", coming_and_going),
         ours("host-access/garbage", garbage),
         ours("host-access/check", check),
@@ -426,6 +427,26 @@ fn leftovers() {
     only_the_network_remains(&taken, &look(&host));
     call(&container, &config).del().success();
     only_the_network_remains(&taken, &look(&host));
+}
+
+/// What a container has on the host goes with it, whatever its network says by now.
+fn without_the_key() {
+    let (_fabric, host) = on_fabric(&NEAR);
+    let before = look(&host);
+    let with = config(json!({}));
+    for changed in [json!({"hostAccess": null}), json!({"hostAccess": "yes"})] {
+        let container = attach(&host, &with, "c");
+        call(&container, &config(changed)).del().success();
+        assert_eq!(interfaces(&host), Vec::<Value>::new());
+        only_the_network_remains(&before, &look(&host));
+    }
+    let container = attach(&host, &with, "c");
+    let without = config(json!({"hostAccess": false}));
+    call(&container, &without).add().success();
+    assert_eq!(interfaces(&host), Vec::<Value>::new());
+    container.ping("10.1.2.1");
+    call(&container, &without).del().success();
+    only_the_network_remains(&before, &look(&host));
 }
 
 fn on_another_master() {
