@@ -8,7 +8,22 @@ use kernel::{Link, Netlink, Netns, OtherEnd, PortFlags, VethPair, nft};
 use crate::attachment::Identity;
 use crate::container::Inside;
 use crate::undo::Undo;
-use crate::{Error, Result, removal, routing};
+use crate::{Error, Result, removal, routing, spoof};
+
+/// Makes sure that the interface's name is free in the container. With a cable that an
+/// earlier ADD of the same attachment has left goes the guard of its port: it would drop
+/// what the new one sends.
+pub(crate) fn make_room(inside: &mut Inside<'_>, identity: &Identity) -> Result<()> {
+    match inside.make_room("veth")? {
+        true => forget_guard(identity),
+        false => Ok(()),
+    }
+}
+
+fn forget_guard(identity: &Identity) -> Result<()> {
+    let guards = spoof::release(identity, || false)?;
+    Ok(guards.map_or(Ok(()), nft::Release::commit)?)
+}
 
 /// Lays the cable, over what an earlier ADD of the same attachment has left. The
 /// container's end, if the kernel tells of it.
@@ -71,7 +86,10 @@ fn remove_leftover(host: &mut Netlink, identity: &Identity) -> Result<()> {
             name: link.name,
             owner: link.alias,
         }),
-        Some(link) => Ok(host.apply(&[kernel::delete_link(link.index)])?),
+        Some(link) => {
+            host.apply(&[kernel::delete_link(link.index)])?;
+            forget_guard(identity)
+        }
     }
 }
 
@@ -84,10 +102,12 @@ fn remove_host_end(identity: &Identity) -> kernel::Result<()> {
 
 /// Removes the cable of an attachment: by the host's end, which its name finds, and
 /// which is returned as it was. One that another implementation laid is found from
-/// inside. The `guards` that the host's end has as a bridge's port go after it, also
-/// when it is gone already.
-pub(crate) fn remove(request: &Request, guards: Option<nft::Release>) -> Result<Option<Link>> {
+/// inside. The guards that the host's end has as a bridge's port go after it, also
+/// when it is gone already, and whatever the configuration says by now: `is_guarded` is
+/// whether it has guards.
+pub(crate) fn remove(request: &Request, is_guarded: impl FnOnce() -> bool) -> Result<Option<Link>> {
     let identity = Identity::of(request);
+    let guards = spoof::release(&identity, is_guarded)?;
     let mut host = Netlink::open()?;
     match host.link(&identity.host_link)? {
         Some(link) if !identity.is_anothers(&link) => {

@@ -142,15 +142,15 @@ impl<'a> Inside<'a> {
     }
 
     /// Makes sure that the interface's name is free: deletes what an earlier ADD of
-    /// this attachment has left, and refuses anything else.
-    pub(crate) fn make_room(&mut self, kind: &str) -> Result<()> {
+    /// this attachment has left, and refuses anything else. Whether there was something.
+    pub(crate) fn make_room(&mut self, kind: &str) -> Result<bool> {
         self.make_room_on(kind, None)
     }
 
     /// As [`Inside::make_room`], for a link that stands on another.
-    pub(crate) fn make_room_on(&mut self, kind: &str, lower: Option<&Link>) -> Result<()> {
+    pub(crate) fn make_room_on(&mut self, kind: &str, lower: Option<&Link>) -> Result<bool> {
         let Some(found) = self.netlink.link(&self.request.ifname)? else {
-            return Ok(());
+            return Ok(false);
         };
         // A process may be killed before it has written on the link whose it is.
         let unfinished = found.alias.is_empty() && !found.is_up && found.kind == kind;
@@ -160,7 +160,8 @@ impl<'a> Inside<'a> {
         match is_leftover {
             true => {
                 self.forget_rules(Some(&found))?;
-                Ok(self.netlink.apply(&[kernel::delete_link(found.index)])?)
+                self.netlink.apply(&[kernel::delete_link(found.index)])?;
+                Ok(true)
             }
             false => Err(Error::InterfaceExists {
                 name: found.name,

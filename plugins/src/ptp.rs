@@ -15,7 +15,7 @@ use crate::container::Inside;
 use crate::routes::MAIN_TABLE;
 use crate::sharing::Sharing;
 use crate::undo::Undo;
-use crate::{Error, Result, cable, check, forwarding, garbage, lease, lower, turn};
+use crate::{Error, Result, cable, check, forwarding, garbage, lease, lower, spoof, turn};
 
 /// The plugin.
 pub struct Ptp;
@@ -31,7 +31,7 @@ impl Plugin for Ptp {
 
     fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
         let _alone = turn::take_if_possible(&Identity::of(call.request));
-        cable::remove(call.request, None)?;
+        cable::remove(call.request, || false)?;
         call.ipam_forward()
     }
 
@@ -43,6 +43,7 @@ impl Plugin for Ptp {
     fn gc(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
         garbage::collect(call, |stale| {
             stale.remove_links()?;
+            spoof::collect(stale)?;
             stale.stop_masquerading()
         })
     }
@@ -94,7 +95,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         Some(mtu) => Some(mtu),
         None => lower::mtu_outside(&mut host)?,
     };
-    inside.make_room("veth")?;
+    cable::make_room(&mut inside, &identity)?;
 
     let mut undo = Undo::default();
     let early = lease::take_early(call, &mut undo)?;

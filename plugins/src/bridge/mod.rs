@@ -70,7 +70,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let found = device::find(&mut host, &keys)?;
     device::check_vlans(found.as_ref(), &keys)?;
     let mtu = device::mtu(&mut host, &keys, found.as_ref())?;
-    inside.make_room("veth")?;
+    cable::make_room(&mut inside, &identity)?;
 
     let mut undo = Undo::default();
     let early = lease::take_early(call, &mut undo)?;
@@ -239,8 +239,7 @@ impl Plan {
 
 fn remove(request: &Request) -> Result<()> {
     let is_asked_for = || Keys::read(&request.config).is_ok_and(|keys| keys.macspoofchk);
-    let guards = spoof::release(&Identity::of(request), is_asked_for)?;
-    let port = cable::remove(request, guards)?;
+    let port = cable::remove(request, is_asked_for)?;
     forget_neighbours(request, port.and_then(|port| port.controller))
 }
 

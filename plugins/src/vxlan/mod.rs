@@ -62,8 +62,7 @@ impl Plugin for Vxlan {
         let is_asked_for = || Keys::read(config).is_ok_and(|keys| keys.macspoofchk);
         let identity = Identity::of(call.request);
         let _alone = turn::take_if_possible(&identity);
-        let guards = spoof::release(&identity, is_asked_for)?;
-        let port = cable::remove(call.request, guards)?;
+        let port = cable::remove(call.request, is_asked_for)?;
         daemon::untell(call.request)?;
         if let Some((vni, keep)) = Keys::vni(config)
             && !keep
@@ -112,7 +111,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     if asked_mac.is_some() {
         refuse_chosen_mac(&mut host, config, &keys)?;
     }
-    inside.make_room("veth")?;
+    cable::make_room(&mut inside, &identity)?;
 
     let mut undo = Undo::default();
     let mut early = lease::take_early(call, &mut undo)?;

@@ -26,6 +26,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         ours("spoof/containers-without-it-are-not-touched", unguarded),
         ours("spoof/guards-go-with-their-containers", guards_go),
         ours("spoof/add-over-leftovers", over_leftovers),
+        ours("spoof/add-over-leftovers-without-it", without_it),
+        ours("spoof/del-by-another-type", del_by_ptp),
         ours("spoof/garbage", garbage),
         ours("spoof/check", check),
         ours("spoof/failed-add-leaves-none", failed_add),
@@ -215,6 +217,48 @@ fn over_leftovers() {
         !container.reaches("10.1.2.1"),
         "the old address may still send"
     );
+}
+
+/// A guard that stays would drop all that the next cable of the same name sends.
+fn without_it() {
+    let host = Host::new("host");
+    let container = host.container("c");
+    let config = |guarded: bool, mac: &str| {
+        let keys = json!({"macspoofchk": guarded, "mac": mac});
+        network(Family::V4, keys)
+    };
+    for cut in [false, true] {
+        add(&container, &config(true, "0a:00:00:00:00:01"));
+        assert_eq!(guards(&host), 1);
+        if cut {
+            // Somebody has taken the container's end to another place.
+            container.ip("link set eth0 name moved");
+        }
+        add(&container, &config(false, "0a:00:00:00:00:02"));
+        assert_eq!(guards(&host), 0);
+        container.ping("10.1.2.1");
+    }
+}
+
+/// The network's type was changed while it had a container.
+fn del_by_ptp() {
+    let host = Host::new("host");
+    let container = host.container("c");
+    add(&container, &network(Family::V4, json!({})));
+    let ptp = network(Family::V4, json!({"type": "ptp"}));
+    call(&container, &ptp).del().success();
+    assert_eq!(guards(&host), 0);
+    let mut garbage = network(Family::V4, json!({}));
+    add(&container, &garbage);
+    merge(
+        &mut garbage,
+        json!({"type": "ptp", "cni.dev/valid-attachments": []}),
+    );
+    container.destroy();
+    Call::new(&host, Plugins::Slash24, &garbage)
+        .command("GC")
+        .success();
+    assert_eq!(guards(&host), 0);
 }
 
 fn garbage() {
