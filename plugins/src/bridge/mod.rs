@@ -161,7 +161,7 @@ impl Plan {
         }
         mtu.map_or(Ok(()), |mtu| lease::fits(&lease, mtu))?;
         let gateways = keys.gateways(&mut lease)?;
-        if gateways.is_empty() && keys.is_default_gateway {
+        if gateways.is_empty() && keys.is_default_gateway && keys.has_addresses {
             return Err(Error::NoGateway);
         }
         let routing = match (gateways.is_empty(), keys.vlan_gateway()) {

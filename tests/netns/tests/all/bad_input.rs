@@ -351,12 +351,6 @@ const CASES: &[Case] = &[
         },
     ),
     case(
-        "bridge/no-ipam-and-no-gateway",
-        7,
-        &["\"isDefaultGateway\""],
-        |w| w.bridge(json!({"isDefaultGateway": true, "ipam": null})),
-    ),
-    case(
         "bridge/name-of-no-interface",
         7,
         &["\"bridge\"", "all"],

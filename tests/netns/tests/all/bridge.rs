@@ -277,8 +277,14 @@ fn without_ipam(plugins: Plugins) {
     let host = Host::new("host");
     let [one, two] = ["one", "two"].map(|id| host.container(id));
     let config = json!({"cniVersion": "1.0.0", "name": "n", "type": "bridge", "bridge": "br0"});
-    for (container, address) in [(&one, "10.7.7.1/24"), (&two, "10.7.7.2/24")] {
-        let result = add(plugins, &config, container);
+    // Of addresses that there are not the host can be no router.
+    let mut routed = config.clone();
+    routed["isDefaultGateway"] = json!(true);
+    for (container, address, config) in [
+        (&one, "10.7.7.1/24", &config),
+        (&two, "10.7.7.2/24", &routed),
+    ] {
+        let result = add(plugins, config, container);
         assert_eq!(
             result["interfaces"].as_array().map(Vec::len),
             Some(3),
