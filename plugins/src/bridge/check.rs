@@ -5,7 +5,7 @@ use cni::{Attachment, Request};
 use kernel::{Link, Netlink};
 
 use super::keys::Keys;
-use super::{device, port};
+use super::{device, port, vlan};
 use crate::attachment::Identity;
 use crate::check::{self, State, differs, same};
 use crate::container::Inside;
@@ -70,7 +70,10 @@ fn check_bridge(host: &mut Netlink, keys: &Keys, bridge: &Link, result: &Attachm
         None => bridge.clone(),
         Some(name) => {
             let link = host.link(&name)?;
-            link.ok_or_else(|| differs("the VLAN's gateway", &name, "no link of that name"))?
+            let link =
+                link.ok_or_else(|| differs("the VLAN's gateway", &name, "no link of that name"))?;
+            vlan::check_gateway(host, keys, bridge, &name)?;
+            link
         }
     };
     let found = host.addresses(gateway.index)?;

@@ -50,7 +50,7 @@ impl Default for Keys {
             promisc_mode: false,
             vlan: 0,
             vlan_trunk: None,
-            preserve_default_vlan: false,
+            preserve_default_vlan: true,
             vlans: Vlans::default(),
             has_addresses: false,
             macspoofchk: false,

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::device;
 use super::keys::Keys;
 use crate::attachment::Identity;
+use crate::check::differs;
 use crate::undo::Undo;
 use crate::{Error, Result};
 
@@ -95,6 +96,16 @@ impl Vlans {
     }
 }
 
+impl Vlans {
+    /// Those of the port that leads to the gateway: the chosen one alone.
+    fn of_gateway(&self) -> Self {
+        Vlans {
+            tagged: BTreeSet::new(),
+            ..self.clone()
+        }
+    }
+}
+
 impl Trunk {
     fn ids(&self) -> Result<impl Iterator<Item = u16> + use<>> {
         let range = match (self.min, self.max) {
@@ -158,17 +169,52 @@ pub(super) fn gateway_name(bridge: &str, vlan: u16) -> String {
     format!("{bridge}.{vlan}")
 }
 
+/// The bridge's end of the gateway's cable.
+fn gateway_port(keys: &Keys, gateway: &str) -> String {
+    Identity::new("", &keys.bridge, gateway).host_link
+}
+
+/// CHECK: whether the gateway called `name` is in its VLAN. What else its port is in, other
+/// networks may want.
+pub(super) fn check_gateway(
+    host: &mut Netlink,
+    keys: &Keys,
+    bridge: &Link,
+    name: &str,
+) -> Result<()> {
+    let port = gateway_port(keys, name);
+    let found = host.link(&port)?;
+    let found = found.filter(|port| port.controller == Some(bridge.index));
+    let what = format!("port {port}, which leads to {name}");
+    let expected = format!("a port of {}", bridge.name);
+    let found = found.ok_or_else(|| differs(&what, &expected, "none"))?;
+    let is_in = host.port_vlans(found.index)?;
+    let wanted = keys.vlans.of_gateway().wanted();
+    match wanted.iter().all(|vlan| is_in.contains(vlan)) {
+        true => Ok(()),
+        false => Err(differs(
+            &format!("VLANs of {what}"),
+            &shown(&wanted),
+            &shown(&is_in),
+        )),
+    }
+}
+
 /// Puts a port, which has just become one, into its VLANs.
 pub(super) fn join(host: &mut Netlink, vlans: &Vlans, bridge: &Link, port: &str) -> Result<()> {
-    let (delete, add) = vlans.plan(bridge.default_vlan);
-    if add.is_empty() {
+    if vlans.wanted().is_empty() {
         return Ok(());
     }
-    let Some(port) = host.link(port)? else {
-        return Ok(());
-    };
-    let deleted = delete.map(|vlan| kernel::delete_port_vlan(port.index, vlan));
-    let added = kernel::add_port_vlans(port.index, &add);
+    match host.link(port)? {
+        Some(port) => put_into(host, vlans, bridge, port.index),
+        None => Ok(()),
+    }
+}
+
+fn put_into(host: &mut Netlink, vlans: &Vlans, bridge: &Link, port: u32) -> Result<()> {
+    let (delete, add) = vlans.plan(bridge.default_vlan);
+    let deleted = delete.map(|vlan| kernel::delete_port_vlan(port, vlan));
+    let added = kernel::add_port_vlans(port, &add);
     Ok(host.apply(&deleted.into_iter().chain([added]).collect::<Vec<_>>())?)
 }
 
@@ -184,27 +230,25 @@ pub(super) fn ensure_gateway(
     let Some(name) = keys.vlan_gateway() else {
         return Ok(None);
     };
-    let port = Identity::new("", &keys.bridge, &name).host_link;
+    let port = gateway_port(keys, &name);
     if host.link(&name)?.is_none() {
         create_gateway(host, &name, &port, bridge, undo)?;
     }
     // What is there may be what a process has left that was killed half-way.
-    if let Some(found) = host.link(&port)?
-        && found.controller != Some(bridge.index)
-    {
-        host.apply(&[
-            kernel::generate_no_addresses(&port),
-            kernel::attach_port(&BridgePort {
-                name: &port,
-                bridge: bridge.index,
-                alias: &format!("slash24-gateway {name}"),
-            }),
-        ])?;
-        let vlans = Vlans {
-            tagged: BTreeSet::new(),
-            ..keys.vlans.clone()
-        };
-        join(host, &vlans, bridge, &port)?;
+    if let Some(found) = host.link(&port)? {
+        if found.controller != Some(bridge.index) {
+            host.apply(&[
+                kernel::generate_no_addresses(&port),
+                kernel::attach_port(&BridgePort {
+                    name: &port,
+                    bridge: bridge.index,
+                    alias: &format!("slash24-gateway {name}"),
+                }),
+            ])?;
+        }
+        // Which VLANs it is in the kernel tells of all ports at once; to say it again is
+        // one request.
+        put_into(host, &keys.vlans.of_gateway(), bridge, found.index)?;
     }
     let gateway = host.link(&name)?;
     let gateway = gateway.ok_or_else(|| kernel::Error::Garbled(format!("create {name}")))?;

@@ -107,25 +107,33 @@ fn apart(plugins: Plugins) {
 
 fn ports_are_in() {
     let native = |id: u16| format!("{id} PVID Egress Untagged");
-    let cases: [(Value, Vec<String>); 8] = [
+    let default = || "1 Egress Untagged".to_owned();
+    let cases: [(Value, Vec<String>); 9] = [
         (json!({}), vec![native(1)]),
-        (json!({"vlan": 10}), vec![native(10)]),
+        (json!({"vlan": 10}), vec![default(), native(10)]),
+        (
+            json!({"vlan": 10, "preserveDefaultVlan": false}),
+            vec![native(10)],
+        ),
         (json!({"vlan": 1}), vec![native(1)]),
         (
             json!({"vlan": 10, "preserveDefaultVlan": true}),
-            vec!["1 Egress Untagged".into(), native(10)],
+            vec![default(), native(10)],
         ),
         (
             json!({"vlanTrunk": [{"minID": 100, "maxID": 103}, {"id": 7}]}),
             vec![native(1), "7".into(), "100-103".into()],
         ),
         (
-            json!({"vlan": 101, "vlanTrunk": [{"minID": 100, "maxID": 102}]}),
+            json!({
+                "vlan": 101, "vlanTrunk": [{"minID": 100, "maxID": 102}],
+                "preserveDefaultVlan": false,
+            }),
             vec!["100".into(), native(101), "102".into()],
         ),
         (
-            json!({"vlan": 5, "preserveDefaultVlan": true, "vlanTrunk": [{"id": 9}]}),
-            vec!["1 Egress Untagged".into(), native(5), "9".into()],
+            json!({"vlan": 5, "vlanTrunk": [{"id": 9}]}),
+            vec![default(), native(5), "9".into()],
         ),
         (
             json!({"vlan": 5, "vlanTrunk": [{"minID": 1, "maxID": 4094}]}),
@@ -227,8 +235,9 @@ fn gateway() {
 fn half_made() {
     let host = Host::new("host");
     let [one, two] = ["one", "two"].map(|id| host.container(id));
-    let config = with_gateway(Family::Dual, 10, json!({}));
-    add(&one, &config);
+    let keys = json!({"cniVersion": "1.1.0", "preserveDefaultVlan": false});
+    let config = with_gateway(Family::Dual, 10, keys);
+    let previous = with_previous(&config, &add(&one, &config));
     let ports = host.ip_json("-details link show master br0");
     let of_gateway = ports
         .as_array()
@@ -237,11 +246,22 @@ fn half_made() {
         .find(|port| port["link"] == "br0.10")
         .expect("the gateway is a port");
     let port = of_gateway["ifname"].as_str().unwrap();
-    host.ip(&format!("link set {port} nomaster\nlink set br0.10 down"));
-    add(&two, &config);
-    assert_eq!(vlans(&host, port), ["10 PVID Egress Untagged"]);
-    two.ping("10.1.2.1");
-    one.ping("fd00:1:2::1");
+    let off = format!("link set {port} nomaster\nlink set br0.10 down");
+    // As when a process was killed before it had put the port into the VLAN.
+    let again = format!("link set {port} nomaster\nlink set {port} master br0");
+    for (broken, says) in [(off, "a port of br0"), (again, "10 (native)")] {
+        host.ip(&broken);
+        assert!(!one.reaches("10.1.2.1"));
+        let error = call(&one, &previous).check().failure();
+        let message = error["msg"].as_str().unwrap();
+        assert!(message.contains(port) && message.contains(says), "{error}");
+        add(&two, &config);
+        assert_eq!(vlans(&host, port), ["10 PVID Egress Untagged"]);
+        two.ping("10.1.2.1");
+        one.ping("fd00:1:2::1");
+        call(&one, &previous).check().success();
+        call(&two, &config).del().success();
+    }
 }
 
 /// Networks with and without VLANs share a bridge, and come to it in any order.
@@ -296,13 +316,13 @@ fn check_tells() {
             |host, port| host.run_bridge(&format!("vlan add dev {port} vid 99")),
             &[
                 "VLANs of port",
-                "expected 10 (native), 20",
-                "found 10 (native), 20, 99",
+                "expected 1 (untagged), 10 (native), 20",
+                "found 1 (untagged), 10 (native), 20, 99",
             ],
         ),
         (
             |host, port| host.run_bridge(&format!("vlan delete dev {port} vid 20")),
-            &["found 10 (native)"],
+            &["found 1 (untagged), 10 (native)"],
         ),
         (
             |host, _| host.ip("link set br0 type bridge vlan_filtering 0"),
