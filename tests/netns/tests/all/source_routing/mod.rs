@@ -1,6 +1,7 @@
 //! Replies leave by the interface that the request came in on.
 
 mod chain;
+mod ends;
 mod gateways;
 mod leftovers;
 mod sbr;
@@ -28,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     .flatten()
     .chain(sbr::trials())
     .chain(chain::trials())
+    .chain(ends::trials())
     .chain(gateways::trials())
     .chain(leftovers::trials())
     .collect()
