@@ -409,11 +409,15 @@ fn del_netns_reused(kind: Kind) {
         let living = host.container("path");
         let add_living = call(&living, config).env("CNI_CONTAINERID", "living");
         add_living.add().success();
-        // The kernel adds the local route of an IPv6 address a moment later.
         kind.ping(&living);
         if kind.is_answered {
             living.ping("fd00:1:2::1");
         }
+        // The kernel adds the local route of an IPv6 address a moment later.
+        living.wait_until("its own address is known", || {
+            let local = living.ip_json("-6 route show table local");
+            local.to_string().contains("\"fd00:1:2::3\"")
+        });
         let look = || Snapshot::of(&living, &[]).without(|key| key.contains(" fe80:"));
         let before = look();
 
