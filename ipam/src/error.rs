@@ -190,6 +190,14 @@ pub enum Error {
         /// Used and all addresses of each range.
         usage: String,
     },
+    /// STATUS: leases cannot be written.
+    #[error("no lease can be made in {}: {error}", .directory.display())]
+    Unwritable {
+        /// The lease directory.
+        directory: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
     /// A requested address that is in no range.
     #[error("the requested address {address} is in none of the ranges {ranges}")]
     RequestedOutside {
@@ -293,7 +301,7 @@ impl Error {
             Error::Unindexable(_) => code::INTERNAL,
             Error::Locked { .. } => code::TRY_AGAIN,
             Error::NoneFree { .. } => code::NO_FREE_ADDRESS,
-            Error::Exhausted { .. } => code::NOT_AVAILABLE,
+            Error::Exhausted { .. } | Error::Unwritable { .. } => code::NOT_AVAILABLE,
             Error::RequestedOutside { .. }
             | Error::RequestedTwo { .. }
             | Error::RequestedNoPair { .. }

@@ -149,7 +149,10 @@ fn status(request: &Request) -> Result<(), Error> {
         &addressing,
         &Here::new(addressing.location.clone()),
     )?;
-    pool.can_give(lock_existing(request)?.as_ref())
+    let storage = Storage::read(&request.config)?;
+    storage.directory.can_be_written()?;
+    let leases = storage.directory.lock_existing(storage.lock_timeout)?;
+    pool.can_give(leases.as_ref())
 }
 
 fn pool(request: &Request, addressing: &Addressing, here: &Here) -> Result<Pool, Error> {

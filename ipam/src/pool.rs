@@ -1,5 +1,6 @@
 //! The range sets of a network on this host: which address a container gets.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::allocation::Allocation;
 use crate::asked::Asked;
 use crate::index::Searched;
 use crate::lease::Owner;
+use crate::local;
 use crate::pairs;
 use crate::range::{Candidate, Range, RangeSet};
 use crate::reservation::Reservations;
@@ -274,15 +276,7 @@ impl Pool {
     /// # Errors
     /// [`Error::Store`].
     pub fn usage(&self, leases: Option<&Leases>) -> Result<Vec<Vec<Usage>>, Error> {
-        let mut taken = leases.map_or(Ok(Vec::new()), Leases::named)?;
-        if let Some(leases) = leases {
-            // Whether a lease is still somebody's matters when it is for want of it
-            // that nothing is left.
-            if self.usage_with(&taken).iter().any(|set| is_full(set)) {
-                taken.retain(|address| !leases.is_free(*address).is_ok_and(|free| free));
-            }
-        }
-        Ok(self.usage_with(&taken))
+        Ok(self.usage_with(&self.taken(leases)?))
     }
 
     /// How much of each range is used when these addresses are taken, set by set.
@@ -304,15 +298,30 @@ impl Pool {
     /// Whether every set can still give an address.
     ///
     /// # Errors
-    /// [`Error::Exhausted`] with the figures, and [`Error::Store`].
+    /// [`Error::Exhausted`] with the figures, [`Error::Store`] and [`Error::Own`].
     pub fn can_give(&self, leases: Option<&Leases>) -> Result<(), Error> {
-        let usage = self.usage(leases)?;
-        if !usage.iter().any(|set| is_full(set)) {
+        let taken = self.taken(leases)?;
+        let usage = self.usage_with(&taken);
+        let taken: BTreeSet<IpAddr> = taken.into_iter().collect();
+        let mut own = Vec::new();
+        let mut is_exhausted = false;
+        for (set, usage) in usage.iter().enumerate() {
+            let is_full = is_full(usage);
+            is_exhausted |= is_full || self.is_own_alone(set, &taken, &mut own)?;
+        }
+        if !is_exhausted {
             return Ok(());
         }
-        let figures = |u: &Usage| match u.range.is_shared() {
-            true => format!("{} shared", u.range),
-            false => format!("{} {}/{} used", u.range, u.used, u.total),
+        let figures = |u: &Usage| {
+            let own = own.iter().filter(|own| u.range.contains(**own)).count();
+            match own {
+                _ if u.range.is_shared() => format!("{} shared", u.range),
+                0 => format!("{} {}/{} used", u.range, u.used, u.total),
+                own => format!(
+                    "{} {}/{} used and {own} this host's own",
+                    u.range, u.used, u.total
+                ),
+            }
         };
         let figures: Vec<String> = usage.iter().flatten().map(figures).collect();
         Err(Error::Exhausted {
@@ -320,6 +329,60 @@ impl Pool {
             usage: figures.join(", "),
         })
     }
+
+    /// Whether all that is left of a set is the host's own, which is added to `own`.
+    fn is_own_alone(
+        &self,
+        set: usize,
+        taken: &BTreeSet<IpAddr>,
+        own: &mut Vec<IpAddr>,
+    ) -> Result<bool, Error> {
+        /// How many addresses of its own a host may have in a range before it is taken to
+        /// have no more.
+        const MANY: usize = 1024;
+
+        for (range, searched) in self.searched(set) {
+            if range.is_shared() {
+                return Ok(false);
+            }
+            let left = addresses(range, searched.skips);
+            for address in left.filter(|address| !taken.contains(address)).take(MANY) {
+                if !local::is_own(address)? {
+                    return Ok(false);
+                }
+                own.push(address);
+            }
+        }
+        Ok(own.len() < MANY)
+    }
+
+    /// The addresses that somebody holds.
+    fn taken(&self, leases: Option<&Leases>) -> Result<Vec<IpAddr>, Error> {
+        let mut taken = leases.map_or(Ok(Vec::new()), Leases::named)?;
+        if let Some(leases) = leases {
+            // Whether a lease is still somebody's matters when it is for want of it
+            // that nothing is left.
+            if self.usage_with(&taken).iter().any(|set| is_full(set)) {
+                taken.retain(|address| !leases.is_free(*address).is_ok_and(|free| free));
+            }
+        }
+        Ok(taken)
+    }
+}
+
+/// The addresses of a range that are given to those who ask for none.
+fn addresses(range: &Range, skips: &Skips) -> impl Iterator<Item = IpAddr> {
+    let (family, last) = (range.family(), number(range.last()));
+    let mut next = Some(number(range.first()));
+    let numbers = std::iter::from_fn(move || {
+        let mut at = next?;
+        while let Some(end) = skips.end_of(at) {
+            at = end.checked_add(1)?;
+        }
+        next = at.checked_add(1);
+        (at <= last).then_some(at)
+    });
+    numbers.map(move |number| family.address(number))
 }
 
 /// How many of a range's addresses are given to those who ask for none.

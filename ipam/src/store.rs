@@ -25,6 +25,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::Access;
+
 use crate::Error;
 use crate::boot::Boot;
 use crate::index::Index;
@@ -82,6 +84,27 @@ impl LeaseDirectory {
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether leases can be made in it, or it can be made where it is not.
+    ///
+    /// # Errors
+    /// [`Error::Unwritable`].
+    pub fn can_be_written(&self) -> Result<(), Error> {
+        let mut there = self.path.ancestors();
+        let there = there.find_map(|path| fs::metadata(path).ok().map(|found| (path, found)));
+        let written = match there {
+            Some((_, found)) if !found.is_dir() => Err(ErrorKind::NotADirectory.into()),
+            Some((path, _)) => {
+                let access = Access::WRITE_OK | Access::EXEC_OK;
+                rustix::fs::access(path, access).map_err(Into::into)
+            }
+            None => Err(ErrorKind::NotFound.into()),
+        };
+        written.map_err(|error| Error::Unwritable {
+            directory: self.path.clone(),
+            error,
+        })
     }
 
     /// Locks it, and makes it if need be.

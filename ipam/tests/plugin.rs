@@ -318,6 +318,38 @@ fn status_tells_when_nothing_is_left() {
 }
 
 #[test]
+fn status_tells_what_add_would() {
+    // The gateway is 1; 2 is this host's own, as all of the loopback is.
+    let network = Network::new(json!({"ranges": [
+        [{"subnet": "10.0.0.0/24"}],
+        [{"subnet": "127.0.0.0/30"}],
+    ]}));
+    let own = network.run("STATUS", "");
+    assert_eq!(code(own.clone()), 50);
+    let figures =
+        "10.0.0.1-10.0.0.254 0/253 used, 127.0.0.1-127.0.0.2 0/1 used and 1 this host's own";
+    assert!(message(own.clone()).ends_with(figures), "{own:?}");
+    assert_eq!(code(network.add("c1")), 100);
+    let network = Network::new(json!({"ranges": [
+        [{"subnet": "127.0.0.0/30"}, {"subnet": "10.0.0.0/30"}],
+    ]}));
+    network.run("STATUS", "").unwrap();
+    assert_eq!(network.add("c1").unwrap(), "10.0.0.2");
+    assert_eq!(code(network.run("STATUS", "")), 50);
+    let shared = json!({"subnet": "127.0.0.53/32", "shared": true});
+    Network::new(shared).run("STATUS", "").unwrap();
+
+    let network = Network::new(json!({"subnet": "10.0.0.0/24"}));
+    fs::write(network.dir.path().join("data"), "a file").unwrap();
+    let failed = network.run("STATUS", "");
+    assert_eq!(code(failed.clone()), 50);
+    assert!(
+        message(failed.clone()).contains("data/net: not a directory"),
+        "{failed:?}"
+    );
+}
+
+#[test]
 fn causes_have_their_codes_and_leave_nothing() {
     for (ipam, expected, why) in [
         (json!({}), 7, "\"subnet\" or \"ranges\""),

@@ -317,7 +317,7 @@ fn full_disk() {
 fn read_only() {
     let host = Host::new("host");
     host.run(|| tmpfs(DATA, MsFlags::empty(), "size=4m"));
-    let config = bridge(Family::V4, json!({}));
+    let config = bridge(Family::V4, json!({"cniVersion": "1.1.0"}));
     let (one, other) = (host.container("c1"), host.container("c2"));
     let result = call(&one, &config).add().success();
     let remount = |more: MsFlags| {
@@ -333,6 +333,14 @@ fn read_only() {
         .unwrap_or_else(|error| panic!("cannot mount {DATA} again: {error}"));
     };
     remount(MsFlags::MS_RDONLY);
+    let mut elsewhere = config.clone();
+    elsewhere["name"] = "empty".into();
+    for config in [&config, &elsewhere] {
+        let failed = call(&other, config).command("STATUS").failure();
+        assert_eq!(failed["code"], 50, "{failed}");
+        let said = failed["msg"].as_str().expect("a message");
+        assert!(said.contains("Read-only file system"), "{said}");
+    }
     fails(&call(&other, &config).add(), "Read-only file system");
     assert!(
         other.link("eth0").is_none(),
@@ -343,6 +351,7 @@ fn read_only() {
         .success();
     fails(&call(&one, &config).del(), "Read-only file system");
     remount(MsFlags::empty());
+    call(&other, &config).command("STATUS").success();
     call(&one, &config).del().success();
     assert_eq!(host.read(&format!("{DATA}/n/10.1.2.2")), None);
     call(&other, &config).add().success();
@@ -350,7 +359,7 @@ fn read_only() {
 }
 
 /// What may be wrong in the lease directory, before a second container comes.
-const DAMAGES: [(&str, fn()); 9] = [
+const DAMAGES: [(&str, fn()); 10] = [
     ("empty-lease", || {
         serves_after(|data| write(data, "10.1.2.3", b""), "10.1.2.3/24");
     }),
@@ -378,6 +387,16 @@ const DAMAGES: [(&str, fn()); 9] = [
     ("foreign-file", || {
         serves_after(
             |data| write(data, "NOTES.txt", b"c2\r\neth0"),
+            "10.1.2.3/24",
+        );
+    }),
+    ("a-foreign-file-beside", || {
+        serves_after(
+            |data| {
+                let beside = data.join("../.slash24");
+                fs::remove_dir_all(&beside).expect("it is ours");
+                fs::write(&beside, b"a foreign file").expect("it can be written");
+            },
             "10.1.2.3/24",
         );
     }),
