@@ -63,7 +63,12 @@ fn add(request: &Request) -> Result<Attachment, Error> {
         .resolv_conf
         .as_deref()
         .map_or_else(|| Ok(Dns::default()), resolv_conf::read)?;
-    let (wanted, names) = (requested(request)?, names(request)?);
+    let wanted = requested(request)?;
+    // Labels that nothing is reserved for may be anything.
+    let names = match addressing.reservations.is_empty() {
+        true => Vec::new(),
+        false => names(request)?,
+    };
     let storage = Storage::read(&request.config)?;
     let mut leases = storage.directory.lock(storage.lock_timeout)?;
     leases.set_netns(request.netns.as_deref());

@@ -8,10 +8,12 @@
 //! namespace and name of its pod. As every host may have the same configuration,
 //! addresses of other hosts are passed over.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use cni::Request;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::Error;
 
@@ -55,8 +57,8 @@ struct Keys {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Args {
-    labels: Vec<Label>,
-    cni: Labels,
+    labels: Labels,
+    cni: LabelKeys,
     #[serde(rename = "org.apache.mesos")]
     mesos: Mesos,
 }
@@ -70,13 +72,25 @@ struct Mesos {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct NetworkInfo {
-    labels: Labels,
+    labels: LabelKeys,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Labels {
-    labels: Vec<Label>,
+struct LabelKeys {
+    labels: Labels,
+}
+
+/// Labels as runtimes write them: Mesos and the conventions of CNI have a list, others an
+/// object.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "neither a list of {\"key\": ..., \"value\": ...} nor an object"
+)]
+enum Labels {
+    List(Vec<Label>),
+    Map(BTreeMap<String, Value>),
 }
 
 #[derive(Default, Deserialize)]
@@ -84,6 +98,31 @@ struct Labels {
 struct Label {
     key: String,
     value: String,
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Labels::List(Vec::new())
+    }
+}
+
+impl Labels {
+    /// The values of the labels that name a task.
+    fn tasks(self) -> Vec<String> {
+        let tasks: Vec<String> = match self {
+            Labels::List(labels) => {
+                let tasks = labels.into_iter().filter(|label| label.key == TASK);
+                tasks.map(|label| label.value).collect()
+            }
+            Labels::Map(labels) => {
+                let tasks = labels.into_iter().filter(|(key, _)| key == TASK);
+                tasks
+                    .filter_map(|(_, value)| value.as_str().map(str::to_owned))
+                    .collect()
+            }
+        };
+        tasks.into_iter().filter(|task| !task.is_empty()).collect()
+    }
 }
 
 /// The label that names a task.
@@ -95,18 +134,15 @@ const TASK: &str = "task";
 /// Labels of the wrong shape.
 pub fn names(request: &Request) -> Result<Vec<String>, Error> {
     let Args { labels, cni, mesos } = request.config.read::<Keys>()?.args;
-    let labels = labels
-        .into_iter()
-        .chain(cni.labels)
-        .chain(mesos.network_info.labels.labels);
-    let tasks = labels.filter(|label| label.key == TASK && !label.value.is_empty());
+    let labels = [labels, cni.labels, mesos.network_info.labels.labels];
+    let tasks = labels.into_iter().flat_map(Labels::tasks);
     let pod = request
         .args
         .get("K8S_POD_NAMESPACE")
         .zip(request.args.get("K8S_POD_NAME"))
         .map(|(namespace, name)| format!("{namespace}/{name}"));
     let names = std::iter::once(request.container_id.clone())
-        .chain(tasks.map(|label| label.value))
+        .chain(tasks)
         .chain(pod);
     Ok(names.collect())
 }
@@ -114,7 +150,7 @@ pub fn names(request: &Request) -> Result<Vec<String>, Error> {
 #[cfg(test)]
 mod tests {
     use cni::{Command, Config, Environment};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -136,6 +172,16 @@ mod tests {
         for (args, config, expected) in [
             ("", json!({}), &["c1"][..]),
             ("", json!({"args": {"labels": labels}}), &["c1", "web"]),
+            (
+                "",
+                json!({"args": {"labels": {"task": "web", "x": 7}}}),
+                &["c1", "web"],
+            ),
+            (
+                "",
+                json!({"args": {"cni": {"labels": {"task": 7}}}}),
+                &["c1"],
+            ),
             (
                 "",
                 json!({"args": {"cni": {"labels": labels}}}),

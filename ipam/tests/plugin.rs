@@ -102,6 +102,25 @@ fn an_add_that_is_repeated_gets_the_same() {
 }
 
 #[test]
+fn labels_may_be_anything_where_nothing_is_reserved() {
+    let network = dual();
+    for (n, labels) in [json!({"task": "web"}), json!("web"), json!(7), json!([7])]
+        .into_iter()
+        .enumerate()
+    {
+        let config = network.with("args", json!({"labels": labels}));
+        network.add_with(&format!("c{n}"), &config).unwrap();
+        let mut reserving = config.clone();
+        reserving["ipam"]["reservations"] = json!({"web": "10.50.11.9"});
+        let given = network.add_with("web", &reserving);
+        match n {
+            0 => assert!(given.unwrap().starts_with("10.50.11.9 ")),
+            _ => assert!(message(given).contains("args.labels")),
+        }
+    }
+}
+
+#[test]
 fn half_an_add_is_completed() {
     let network = dual();
     network.add("c1").unwrap();
