@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::error::AtKey;
-use crate::requested::Requests;
+use crate::requested::{Named, Requests};
 use crate::route::{RouteKeys, RouteTemplate, address_at, read_address};
 use place::SubnetTemplate;
 use place::family::{Family, with_prefix};
@@ -124,27 +124,21 @@ fn configured(addresses: &[AddressKeys], here: &Here) -> Result<Vec<Ip>, Error> 
 }
 
 /// The addresses that count: those of `runtimeConfig.ips`, else of `args.cni.ips`,
-/// else the configuration's; `CNI_ARGS` adds to the latter, as the reference has it.
+/// else the configuration's, to which `CNI_ARGS` adds, as the reference has it. Its
+/// `GATEWAY` is for what it adds alone.
 fn named(request: &Request, configured: Vec<Ip>) -> Result<Vec<Ip>, Error> {
     let requests = Requests::read(request)?;
-    let mut ips = match requests.replacing() {
-        Some(replacing) => replacing
-            .iter()
-            .map(|named| complete(named.address, named.prefix, &configured))
-            .collect::<Result<Vec<Ip>, Error>>()?,
-        None => {
-            let mut ips = configured.clone();
-            for named in &requests.args {
-                ips.push(complete(named.address, named.prefix, &configured)?);
-            }
-            ips
-        }
-    };
+    let complete = |named: &Named| complete(named.address, named.prefix, &configured);
+    if let Some(replacing) = requests.replacing() {
+        return replacing.iter().map(complete).collect();
+    }
+    let added: Result<Vec<Ip>, Error> = requests.args.iter().map(complete).collect();
+    let mut added = added?;
     for gateway in &requests.gateways {
-        let within = ips.iter_mut().filter(|ip| ip.address.contains(*gateway));
+        let within = added.iter_mut().filter(|ip| ip.address.contains(*gateway));
         within.for_each(|ip| ip.gateway = Some(*gateway));
     }
-    Ok(ips)
+    Ok(configured.into_iter().chain(added).collect())
 }
 
 /// A requested address with what the configuration says of its subnet.

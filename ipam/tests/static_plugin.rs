@@ -123,6 +123,17 @@ fn answers_are_the_references() {
             json!({"args": {"cni": {"ips": ["10.9.9.9/24"]}}, "runtimeConfig": {"ips": ["10.8.8.8/24"]}}),
         ),
         (
+            dual(),
+            "IP=10.1.2.4/24,2001:db8::4/64;GATEWAY=10.1.2.254,2001:db8::ff",
+            none.clone(),
+        ),
+        (dual(), "GATEWAY=10.1.2.254", none.clone()),
+        (
+            dual(),
+            "IP=10.1.2.4/24;GATEWAY=10.9.9.1,10.1.2.254",
+            json!({"runtimeConfig": {"ips": ["10.9.9.9/24"]}}),
+        ),
+        (
             json!({"addresses": [{"address": "10.1.2.3"}]}),
             "",
             none.clone(),
