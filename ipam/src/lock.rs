@@ -111,7 +111,8 @@ fn wait(file: File, time: Duration) -> io::Result<Option<Lock>> {
 /// it go away meanwhile: what is not found is looked for again.
 fn holder_of(path: &Path) -> Option<Holder> {
     let file = fs::metadata(path).ok()?;
-    let pid = (0..LOOKS).find_map(|_| holder_among(&locks().ok()?, &file))?;
+    let holder = (0..LOOKS).find_map(|_| holder_among(&locks().ok()?, &file));
+    let pid = holder.or_else(|| heir_of(&file))?;
     Some(Holder {
         pid,
         command: command_of(pid),
@@ -146,13 +147,41 @@ fn holder_among(locks: &str, file: &fs::Metadata) -> Option<u32> {
 }
 
 fn has_open(pid: u32, file: &fs::Metadata) -> bool {
-    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
-        return false;
+    descriptors(pid, file).next().is_some()
+}
+
+/// The process that has the lock of `file` from one that is gone: the list names who took
+/// it, and a descriptor that was inherited keeps it.
+fn heir_of(file: &fs::Metadata) -> Option<u32> {
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let holds = |pid: &u32| {
+        let mut descriptors = descriptors(*pid, file);
+        descriptors.any(|descriptor| {
+            let about = fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}"));
+            about.is_ok_and(|about| about.lines().any(is_lock))
+        })
     };
-    let same = |other: fs::Metadata| (other.dev(), other.ino()) == (file.dev(), file.ino());
-    descriptors
-        .flatten()
-        .any(|descriptor| fs::metadata(descriptor.path()).is_ok_and(same))
+    pids.filter(holds).min()
+}
+
+/// Whether a line about a descriptor tells of a lock that is held by it:
+/// "lock: 1: FLOCK  ADVISORY  WRITE 708 00:13:11284 0 EOF".
+fn is_lock(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    words.next() == Some("lock:") && words.nth(1) == Some("FLOCK")
+}
+
+/// The numbers by which a process has `file` open.
+fn descriptors(pid: u32, file: &fs::Metadata) -> impl Iterator<Item = String> {
+    let same = |other: &fs::Metadata| (other.dev(), other.ino()) == (file.dev(), file.ino());
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
+    let descriptors = descriptors.into_iter().flatten().flatten();
+    descriptors.filter_map(move |descriptor| {
+        let found = fs::metadata(descriptor.path()).ok()?;
+        let name = descriptor.file_name().to_str()?.to_owned();
+        same(&found).then_some(name)
+    })
 }
 
 fn command_of(pid: u32) -> String {
@@ -166,6 +195,8 @@ fn command_of(pid: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(50);
@@ -188,6 +219,32 @@ mod tests {
         assert!(!holder.command.is_empty());
         assert!(error.to_string().contains("0.05 s by process"), "{error}");
         drop(held);
+        Lock::acquire(&path, LONG).unwrap();
+    }
+
+    /// A child that outlives who took the lock has it.
+    #[test]
+    fn who_inherited_the_lock_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let mut flock = Command::new("flock");
+        let mut flock = flock.arg(&path).args(["sleep", "600"]).spawn().unwrap();
+        let children = format!("/proc/{0}/task/{0}/children", flock.id());
+        let child = loop {
+            let children = fs::read_to_string(&children).unwrap();
+            if let Some(child) = children.split_whitespace().next() {
+                break child.to_owned();
+            }
+        };
+        flock.kill().unwrap();
+        flock.wait().unwrap();
+        let refused = Lock::acquire(&path, SHORT);
+        let killed = Command::new("kill").arg(&child).status().unwrap();
+        let error = refused.unwrap_err().to_string();
+        assert!(
+            killed.success() && error.contains(&format!("by process {child} (")),
+            "{error}"
+        );
         Lock::acquire(&path, LONG).unwrap();
     }
 
