@@ -179,15 +179,8 @@ pub fn free_dead(networks: &[&Storage]) -> (Vec<Result<Freed, Error>>, Census) {
 
 /// Frees what is dead now and was `dead` before.
 fn free_again_dead(network: &Storage, dead: &[Holding]) -> Result<Freed, Error> {
-    let Some(mut leases) = lock(network)? else {
-        return Ok(Freed::default());
-    };
-    let found = of_leases(&leases, leases.all()?);
-    let census = Census::take_quickly();
-    release(&mut leases, found, |holding| {
-        let again = holding.clone().judged(&census);
-        again.is_dead() && dead.iter().any(|dead| dead.is_same(holding))
-    })
+    let was_dead = |holding: &Holding| dead.iter().any(|dead| dead.is_same(holding));
+    free_judged(network, was_dead, Holding::is_dead)
 }
 
 /// Frees the leases of a network that are `meant`.
@@ -195,24 +188,31 @@ fn free_again_dead(network: &Storage, dead: &[Holding]) -> Result<Freed, Error> 
 /// # Errors
 /// [`Error::Store`] and [`Error::Locked`]; then nothing was freed.
 pub fn free(network: &Storage, meant: impl Fn(&Holding) -> bool) -> Result<Freed, Error> {
+    free_judged(network, meant, |_| true)
+}
+
+/// Frees leases that are `meant`, and of which it is `certain` when their namespaces have
+/// been looked for; a failure does not keep the others.
+fn free_judged(
+    network: &Storage,
+    meant: impl Fn(&Holding) -> bool,
+    certain: impl Fn(&Holding) -> bool,
+) -> Result<Freed, Error> {
     let Some(mut leases) = lock(network)? else {
         return Ok(Freed::default());
     };
-    let found = of_leases(&leases, leases.all()?);
-    release(&mut leases, found, meant)
-}
-
-/// Releases what is `meant`; a failure does not keep the others.
-fn release(
-    leases: &mut Leases,
-    found: Found<Holding>,
-    meant: impl Fn(&Holding) -> bool,
-) -> Result<Freed, Error> {
+    let Found { found, unread } = of_leases(&leases, leases.all()?);
     let mut freed = Freed {
         freed: Vec::new(),
-        failed: found.unread,
+        failed: unread,
     };
-    for holding in found.found.into_iter().filter(meant) {
+    let found: Vec<Holding> = found.into_iter().filter(meant).collect();
+    if found.is_empty() {
+        return Ok(freed);
+    }
+    let census = Census::take_quickly();
+    let judged = found.into_iter().map(|holding| holding.judged(&census));
+    for holding in judged.filter(certain) {
         match leases.release(holding.address, &holding.lease) {
             Ok(()) => freed.freed.push(holding),
             Err(error) => freed.failed = freed.failed.or(Some(error)),
@@ -385,6 +385,7 @@ mod tests {
             assert_eq!(addresses(free(&network, other).unwrap()), [] as [IpAddr; 0]);
             let two = |holding: &Holding| holding.address == ip(2);
             assert_eq!(addresses(free(&network, two).unwrap()), [ip(2)]);
+            assert_eq!(addresses(free(&network, two).unwrap()), [] as [IpAddr; 0]);
             assert_eq!(networks(dir.path()).unwrap(), ["net"]);
         }
         let none = networks(Path::new("/nonexistent")).unwrap();

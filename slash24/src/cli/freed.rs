@@ -43,6 +43,11 @@ impl Freed {
         self.failed.push(error);
     }
 
+    /// What was freed.
+    pub(super) fn leases(&self) -> impl Iterator<Item = &Holding> {
+        self.leases.iter().map(|(_, holding)| holding)
+    }
+
     /// Whether there was nothing to do, and nothing went wrong.
     pub(super) fn is_nothing(&self) -> bool {
         self.leases.is_empty() && self.failed.is_empty()

@@ -104,6 +104,51 @@ fn leases_are_shown_whatever_the_configurations_say() {
     assert_eq!(text_of(&output), "nobody holds an address\n");
 }
 
+/// What could not be looked at is not said to be free.
+#[test]
+fn leases_behind_a_lock_are_unknown() {
+    let host = Host::with_networks();
+    host.add("backend", "c1");
+    host.add("frontend", "c1");
+    let conf = host.path("conf/backend.conf");
+    let short = fs::read_to_string(&conf).unwrap();
+    let mut short: serde_json::Value = serde_json::from_str(&short).unwrap();
+    short["ipam"]["lockTimeout"] = json!(0.05);
+    fs::write(&conf, short.to_string()).unwrap();
+    let lock = fs::File::open(host.path("data/backend/lock")).unwrap();
+    lock.lock().unwrap();
+    let backend = &[&["leases", "backend"][..], &CONF].concat();
+    let output = host.run(backend);
+    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(said.contains("still locked"), "{said}");
+    let table = text_of(&output);
+    let row = |network: &str| -> Vec<String> {
+        let mut lines = table.lines();
+        let row = lines.find(|line| line.contains(network) && line.contains("/25"));
+        let cells = row.unwrap().split('┆').skip(3);
+        cells
+            .map(|cell| cell.trim_matches([' ', '│']).to_owned())
+            .collect()
+    };
+    assert!(
+        table.starts_with("who holds what of backend could not be looked at\n"),
+        "{table}"
+    );
+    assert_eq!(row("backend"), ["unknown", "unknown", "123"]);
+    let json = json_of(&host.run(&[backend, &["--output", "json"][..]].concat()));
+    let range = &json[0]["ranges"][0];
+    assert_eq!(
+        (&range["used"], &range["free"]),
+        (&json!(null), &json!(null))
+    );
+    assert!(json[0]["leasesError"].as_str().unwrap().contains("locked"));
+    let all = text_of(&host.run(&[&["leases"][..], &CONF].concat()));
+    assert!(
+        all.contains(" frontend ") && all.contains("backend could not"),
+        "{all}"
+    );
+}
+
 #[test]
 fn leases_are_released_by_address_and_by_container() {
     let host = Host::with_networks();
@@ -113,7 +158,19 @@ fn leases_are_released_by_address_and_by_container() {
     }
     let release =
         |arguments: &[&str]| host.run(&[&["leases", "release"], arguments, &CONF].concat());
-    let freed = text_of(&release(&["10.20.43.2", "fd00:24:14:20b:0::2"]));
+    let output = release(&["10.20.43.2", "fd00:24:14:20b:0::2"]);
+    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(
+        said.contains(
+            "the namespace of container c1, interface eth0, which held 10.20.43.2, is still there"
+        ),
+        "{said}"
+    );
+    let freed = text_of(&output);
+    assert!(
+        freed.contains(" alive ") && !freed.contains(" unknown "),
+        "{freed}"
+    );
     assert!(
         freed.contains("freed 2") && freed.contains(" c1 "),
         "{freed}"

@@ -66,7 +66,9 @@ Examples:
 struct Shown {
     store: Store,
     holdings: Vec<Holding>,
-    /// Why some leases are not among them.
+    /// Whether the leases were looked at.
+    is_read: bool,
+    /// Why some leases are not among them, or none.
     unread: Option<String>,
     ranges: Result<Vec<Usage>, String>,
 }
@@ -96,6 +98,7 @@ fn shown(args: &ShowArgs) -> Result<Vec<Shown>, Error> {
     }
     let mut shown = Vec::new();
     for (store, found) in stores.into_iter().zip(found) {
+        let is_read = found.is_ok();
         let (holdings, unread) = match found {
             Ok(found) => (found.found, found.unread.map(|error| error.to_string())),
             Err(error) => (Vec::new(), Some(error.to_string())),
@@ -110,6 +113,7 @@ fn shown(args: &ShowArgs) -> Result<Vec<Shown>, Error> {
         shown.push(Shown {
             store,
             holdings,
+            is_read,
             unread,
             ranges,
         });
@@ -150,24 +154,38 @@ fn held(shown: &Shown) -> impl Iterator<Item = Held<'_>> {
 
 fn to_tables(shown: &[Shown]) -> String {
     let held: Vec<Held<'_>> = shown.iter().flat_map(held).collect();
-    let mut tables = vec![match held.is_empty() {
-        true => "nobody holds an address".to_owned(),
-        false => holdings::table(&held),
-    }];
+    let unread: Vec<&str> = shown
+        .iter()
+        .filter(|one| !one.is_read)
+        .map(|one| one.store.network.as_str())
+        .collect();
+    let mut tables = match (held.is_empty(), unread.is_empty()) {
+        (false, _) => vec![holdings::table(&held)],
+        (true, true) => vec!["nobody holds an address".to_owned()],
+        (true, false) => Vec::new(),
+    };
+    if !unread.is_empty() {
+        let unread = unread.join(", ");
+        tables.push(format!("who holds what of {unread} could not be looked at"));
+    }
     let mut ranges = tables::new(&["network", "range", "subnet", "used", "free", "of"]);
     let mut any = false;
     for one in shown {
         for usage in one.ranges.iter().flatten() {
             any = true;
+            let number = |number: u128| match one.is_read {
+                true => number.to_string(),
+                false => "unknown".to_owned(),
+            };
             let [free, of] = match usage.range.is_shared() {
                 true => ["any number", "shared"].map(str::to_owned),
-                false => [usage.free(), usage.total].map(|number| number.to_string()),
+                false => [number(usage.free()), usage.total.to_string()],
             };
             ranges.add_row([
                 one.store.network.clone(),
                 usage.range.to_string(),
                 usage.range.subnet().to_string(),
-                used(one, usage).to_string(),
+                number(used(one, usage)),
                 free,
                 of,
             ]);
@@ -196,8 +214,8 @@ fn to_json(shown: &Shown) -> Value {
             "subnet": usage.range.subnet().to_string(),
             "gateway": usage.range.gateway(),
             "shared": usage.range.is_shared(),
-            "used": tables::number(used(shown, usage)),
-            "free": tables::number(usage.free()),
+            "used": shown.is_read.then(|| tables::number(used(shown, usage))),
+            "free": shown.is_read.then(|| tables::number(usage.free())),
             "total": tables::number(usage.total),
         })
     };

@@ -54,27 +54,20 @@ pub(super) fn run(args: &Args) -> ExitCode {
 fn release(args: &Args) -> Result<Freed, Error> {
     let networks = args.stores.networks()?;
     let stores = of_network(args.stores.stores(&networks)?, args.network.as_deref())?;
-    warn_of_living(args, &stores);
     let mut freed = Freed::default();
     for store in &stores {
         freed.add(store, listing::free(&store.storage, |h| args.mean(h)));
     }
+    // Nobody is asked, but they are told.
+    for holding in freed.leases().filter(|holding| holding.life == Life::Alive) {
+        aside::say(format_args!(
+            "the namespace of {}, which held {}, is still there",
+            holding.lease, holding.address
+        ));
+    }
     match freed.is_nothing() {
         true => Err(Error::Usage(args.nothing(&stores))),
         false => Ok(freed),
-    }
-}
-
-/// Nobody is asked, but they are told.
-fn warn_of_living(args: &Args, stores: &[Store]) {
-    let storages: Vec<_> = stores.iter().map(|store| &store.storage).collect();
-    let (found, _) = listing::holdings(&storages);
-    let found = found.into_iter().flatten().flat_map(|found| found.found);
-    for holding in found.filter(|h| h.life == Life::Alive && args.mean(h)) {
-        aside::say(format_args!(
-            "the namespace of {}, which holds {}, is still there",
-            holding.lease, holding.address
-        ));
     }
 }
 
