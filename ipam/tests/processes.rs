@@ -9,12 +9,11 @@ mod process;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
 use std::process::{Child, ExitCode};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use process::{Files, HostLocal, REFERENCE, address, all_distinct, config, files, finish, leases};
+use process::{Files, HostLocal, address, all_distinct, config, files, finish, leases};
 use serde_json::{Value, json};
 
 fn main() -> ExitCode {
@@ -24,8 +23,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let own = |name, run: fn() -> Result<(), Failed>| Trial::test(name, run);
     let beside = |name, run: fn() -> Result<(), Failed>| {
-        let trial = Trial::test(format!("beside_the_reference::{name}"), run);
-        trial.with_ignored_flag(!Path::new(REFERENCE).exists())
+        Trial::test(format!("beside_the_reference::{name}"), run)
     };
     let trials = vec![
         own("no_address_is_given_twice", no_address_is_given_twice),

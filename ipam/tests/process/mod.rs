@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 /// Where Debian installs the reference's.
 pub(crate) const REFERENCE: &str = "/usr/lib/cni/host-local";
 
+/// What to do when a program is missing.
+pub(crate) const INSTALL: &str = "see scripts/install-dependencies";
+
 /// Names of files and what they hold.
 pub(crate) type Files = BTreeMap<String, String>;
 
@@ -43,6 +46,7 @@ impl HostLocal {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
+            .map_err(|error| format!("{}: {error}; {INSTALL}", self.0.display()))
             .unwrap();
         // One that was killed at once does not read it.
         let _ = child
