@@ -12,13 +12,12 @@ mod process;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{ExitCode, Output};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use network::Network;
-use process::INSTALL;
+use process::under_strace;
 use serde_json::{Value, json};
 
 /// The calls that are harmed.
@@ -156,31 +155,6 @@ fn call(network: &Network, verb: &str, options: &[String]) -> Output {
         }
     };
     under_strace(command, container, &config, options)
-}
-
-/// A call as a process under strace.
-fn under_strace(command: &str, container: &str, config: &Value, options: &[String]) -> Output {
-    let mut child = Command::new("strace")
-        .args(options)
-        .arg(std::env::current_exe().unwrap())
-        .env("CNI_COMMAND", command)
-        .env("CNI_CONTAINERID", container)
-        .env("CNI_IFNAME", "eth0")
-        .env("CNI_NETNS", "/proc/self/ns/net")
-        .env("CNI_PATH", "/opt/cni/bin")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| format!("strace: {error}; {INSTALL}"))
-        .unwrap();
-    // One that is killed at once does not read it.
-    let _ = child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(config.to_string().as_bytes());
-    child.wait_with_output().unwrap()
 }
 
 /// Each system call that a call makes once it has found its lease directory: its

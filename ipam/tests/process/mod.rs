@@ -109,6 +109,36 @@ pub(crate) fn leases(dir: &Path) -> Files {
     files
 }
 
+/// A call of ours as a process under strace.
+pub(crate) fn under_strace(
+    command: &str,
+    container: &str,
+    config: &Value,
+    options: &[String],
+) -> Output {
+    let mut child = Command::new("strace")
+        .args(options)
+        .arg(std::env::current_exe().unwrap())
+        .env("CNI_COMMAND", command)
+        .env("CNI_CONTAINERID", container)
+        .env("CNI_IFNAME", "eth0")
+        .env("CNI_NETNS", "/proc/self/ns/net")
+        .env("CNI_PATH", "/opt/cni/bin")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("strace: {error}; {INSTALL}"))
+        .unwrap();
+    // One that is killed at once does not read it.
+    let _ = child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(config.to_string().as_bytes());
+    child.wait_with_output().unwrap()
+}
+
 pub(crate) fn all_distinct(mut addresses: Vec<String>) -> bool {
     let count = addresses.len();
     addresses.sort();
