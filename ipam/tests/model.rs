@@ -61,10 +61,83 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Who holds which address, and in what order the others were released. Addresses
-/// are the last octets of a /28 whose gateway is 1 and where 4 and 5 are excluded.
-#[derive(Default)]
+/// What a network is configured to do. Addresses are last octets.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    /// Whether its set has two ranges, whose gateways are 1 and 9, or one, with gateway 1.
+    /// Of either 4 and 5 are excluded.
+    is_parted: bool,
+    /// For how many seconds released addresses rest; a test never takes that long, unless
+    /// it is none.
+    cooldown: u32,
+    /// Whether addresses are reserved: 6 for the first container, 3 and 12 for the second.
+    reserves: bool,
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    let cooldown = prop_oneof![Just(0), Just(10), Just(3600)];
+    (any::<bool>(), cooldown, any::<bool>()).prop_map(|(is_parted, cooldown, reserves)| Shape {
+        is_parted,
+        cooldown,
+        reserves,
+    })
+}
+
+impl Shape {
+    fn network(self) -> Network {
+        let exclude = json!(["10.77.0.4/31"]);
+        let mut ipam = match self.is_parted {
+            false => json!({"subnet": "10.77.0.0/28", "exclude": exclude}),
+            true => json!({"ranges": [[
+                {"subnet": "10.77.0.0/29", "exclude": exclude}, {"subnet": "10.77.0.8/29"},
+            ]]}),
+        };
+        ipam["cooldown"] = self.cooldown.into();
+        if self.reserves {
+            ipam["reservations"] = json!({"c0": "10.77.0.6", "c1": ["10.77.0.3", "10.77.0.12"]});
+        }
+        Network::new(ipam)
+    }
+
+    /// What is reserved for a container.
+    fn reserved(self, container: u8) -> &'static [u8] {
+        match container {
+            0 if self.reserves => &[6],
+            1 if self.reserves => &[3, 12],
+            _ => &[],
+        }
+    }
+
+    /// Whether a container may have an address.
+    fn allows(self, container: u8, address: u8) -> bool {
+        let mut others = (0..2).filter(|other| *other != container);
+        self.ranges().concat().contains(&address)
+            && !others.any(|other| self.reserved(other).contains(&address))
+    }
+
+    /// What is given out, range by range.
+    fn ranges(self) -> [&'static [u8]; 2] {
+        match self.is_parted {
+            false => [&[2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14], &[]],
+            true => [&[2, 3, 6], &[10, 11, 12, 13, 14]],
+        }
+    }
+
+    /// The same, without what is reserved.
+    fn common(self) -> [Vec<u8>; 2] {
+        const NOBODY: u8 = 255;
+        self.ranges().map(|range| {
+            let range = range.iter().copied();
+            range
+                .filter(|address| self.allows(NOBODY, *address))
+                .collect()
+        })
+    }
+}
+
+/// Who holds which address, and in what order the others were released.
 struct Model {
+    shape: Shape,
     held: BTreeMap<u8, u8>,
     /// What was held before a reboot. It is the holder's again if it comes back first.
     before: BTreeMap<u8, u8>,
@@ -72,8 +145,6 @@ struct Model {
     /// Whether the order of releases is known.
     ordered: bool,
 }
-
-const GIVEN: [u8; 11] = [2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14];
 
 impl Model {
     fn holder(&self, address: u8) -> Option<u8> {
@@ -90,10 +161,48 @@ impl Model {
 
     fn give(&mut self, container: u8, address: u8) {
         assert_eq!(self.holder(address), None, "{address} is given twice");
-        assert!(GIVEN.contains(&address), "{address} is not to be given");
+        let allowed = self.shape.allows(container, address);
+        assert!(allowed, "{address} is not to be given to c{container}");
         self.released.retain(|a| *a != address);
         self.before.retain(|_, a| *a != address);
         self.held.insert(container, address);
+    }
+
+    /// How many addresses are free for everybody.
+    fn left(&self) -> usize {
+        let held = |address: &u8| self.holder(*address).is_some();
+        let common = self.shape.common().concat();
+        common.iter().filter(|address| !held(address)).count()
+    }
+
+    /// What a container may get that holds nothing and that nothing is reserved for.
+    fn next(&self) -> Vec<u8> {
+        let common = self.shape.common();
+        let held = |address: &u8| self.holder(*address).is_some();
+        if !self.ordered {
+            let free = common.concat().into_iter();
+            return free.filter(|address| !held(address)).collect();
+        }
+        let unused = |range: &[u8]| -> Vec<u8> {
+            let free = range.iter().copied().filter(|address| !held(address));
+            free.filter(|address| !self.released.contains(address))
+                .collect()
+        };
+        let oldest = |range: &[u8]| {
+            let mut released = self.released.iter().copied();
+            released.find(|address| range.contains(address))
+        };
+        for range in &common {
+            let mut next = unused(range);
+            if next.is_empty() && self.shape.cooldown == 0 {
+                next.extend(oldest(range));
+            }
+            if !next.is_empty() {
+                return next;
+            }
+        }
+        // Two that were released in the same millisecond are equally old.
+        common.iter().filter_map(|range| oldest(range)).collect()
     }
 }
 
@@ -108,14 +217,15 @@ fn octet(address: &str) -> u8 {
     address.rsplit('.').next().unwrap().parse().unwrap()
 }
 
-fn play(steps: &[Step]) {
-    let network = Network::new(json!({
-        "subnet": "10.77.0.0/28", "exclude": ["10.77.0.4/31"],
-    }));
+fn play(shape: Shape, steps: &[Step]) {
+    let network = shape.network();
     let name = |c: u8| format!("c{c}");
     let mut model = Model {
+        shape,
+        held: BTreeMap::new(),
+        before: BTreeMap::new(),
+        released: Vec::new(),
         ordered: true,
-        ..Model::default()
     };
     for step in steps {
         match step {
@@ -123,7 +233,8 @@ fn play(steps: &[Step]) {
             Step::AddFor(c, n) => {
                 let ip = format!("10.77.0.{n}");
                 let ask = network.with("runtimeConfig", json!({"ips": [ip]}));
-                let allowed = GIVEN.contains(n) && model.holder(*n).is_none_or(|h| h == *c);
+                let is_free = model.holder(*n).is_none_or(|holder| holder == *c);
+                let allowed = shape.allows(*c, *n) && is_free;
                 match network.add_with(&name(*c), &ask) {
                     Ok(given) => {
                         assert!(allowed, "{given}");
@@ -181,7 +292,7 @@ fn play(steps: &[Step]) {
         compare(&network, &model);
     }
     // Nothing is lost: everything that is free can be given.
-    for c in 100..100 + (GIVEN.len() - model.held.len()) as u8 {
+    for c in 100..100 + model.left() as u8 {
         add(&network, &mut model, c);
     }
     assert_eq!(code(network.add("one too many")), 4);
@@ -189,27 +300,27 @@ fn play(steps: &[Step]) {
 }
 
 fn add(network: &Network, model: &mut Model, c: u8) {
-    let full = model.held.len() == GIVEN.len();
+    let owned = model.held.get(&c).or(model.before.get(&c)).copied();
+    let reserved = model.shape.reserved(c);
+    let expected = match owned {
+        Some(owned) if reserved.is_empty() || reserved.contains(&owned) => vec![owned],
+        _ if !reserved.is_empty() => vec![reserved[0]],
+        _ => model.next(),
+    };
     match network.add(&format!("c{c}")) {
         Ok(given) => {
             let given = octet(&given);
-            match model.held.get(&c).or(model.before.get(&c)) {
-                Some(held) => {
-                    assert_eq!(given, *held, "an ADD that is repeated");
-                    model.before.remove(&c);
-                    model.held.insert(c, given);
+            assert!(expected.contains(&given), "{given} is none of {expected:?}");
+            if model.held.get(&c) != Some(&given) {
+                match owned == Some(given) {
+                    true => drop(model.before.remove(&c)),
+                    false => model.release(c),
                 }
-                None => {
-                    let all_used = model.released.len() + model.held.len() == GIVEN.len();
-                    if model.ordered && all_used {
-                        assert_eq!(given, model.released[0], "released first");
-                    }
-                    model.give(c, given);
-                }
+                model.give(c, given);
             }
         }
         Err(refused) => {
-            assert!(full && !model.held.contains_key(&c), "{refused}");
+            assert!(expected.is_empty(), "{refused}: there are {expected:?}");
             assert_eq!(code(Err::<(), _>(refused)), 100);
         }
     }
@@ -227,13 +338,13 @@ fn compare(network: &Network, model: &Model) {
 
 fn one_call_after_another() -> Result<(), Failed> {
     let mut runner = TestRunner::new(Config {
-        cases: 60,
+        cases: 200,
         failure_persistence: None,
         ..Config::default()
     });
     let steps = prop::collection::vec(step(), 1..60);
-    runner.run(&steps, |steps| {
-        play(&steps);
+    runner.run(&(shape(), steps), |(shape, steps)| {
+        play(shape, &steps);
         Ok(())
     })?;
     Ok(())
