@@ -86,6 +86,35 @@ fn leases_can_outlive_a_reboot() {
     network.run("CHECK", "old1").unwrap();
 }
 
+/// GC goes by the list that it is given. A lease of an earlier boot that is in it is kept
+/// for who comes back, and without a list nothing is known of anybody.
+#[test]
+fn gc_after_a_reboot_goes_by_its_list() {
+    for keep in [false, true] {
+        let network = small(json!({"keepAcrossReboot": keep}));
+        for container in ["c1", "c2", "c3"] {
+            network.add(container).unwrap();
+        }
+        for address in ["10.77.0.2", "10.77.0.3"] {
+            age(&network.path(address));
+        }
+        fs::remove_file(network.beside("index")).unwrap();
+        network.run("GC", "").unwrap();
+        assert_eq!(network.leases(), "10.77.0.2 10.77.0.3 10.77.0.4");
+        let valid = json!([{"containerID": "c1", "ifname": "eth0"}, {"containerID": "c3"}]);
+        let gc = network.with("cni.dev/valid-attachments", valid);
+        network.call("GC", "", &gc).unwrap();
+        assert_eq!(network.leases(), "10.77.0.2 10.77.0.4");
+        assert_eq!(network.run("CHECK", "c1").is_ok(), keep, "a memory is none");
+        network.run("CHECK", "c3").unwrap();
+        assert_eq!(network.add("c1").unwrap(), "10.77.0.2");
+        network.run("CHECK", "c1").unwrap();
+        let gc = network.with("cni.dev/valid-attachments", json!([]));
+        network.call("GC", "", &gc).unwrap();
+        assert_eq!(network.leases(), "");
+    }
+}
+
 #[test]
 fn a_lease_remembers_its_boot_and_namespace() {
     let network = small(json!({}));
