@@ -54,6 +54,8 @@ pub struct RangeTemplate {
     gateway: Option<AddressTemplate>,
     exclude: Vec<NetTemplate>,
     shared: SharedTemplate,
+    /// The one address of the range, where the configuration names that and no range.
+    fixed: Option<SubnetTemplate>,
 }
 
 #[derive(Default, Deserialize)]
@@ -232,8 +234,38 @@ impl RangeTemplate {
             gateway: address("gateway", &keys.gateway)?,
             exclude: read_nets(&keys.exclude, &format!("{key}.exclude"))?,
             shared: SharedTemplate::read(keys.shared.as_ref(), &format!("{key}.shared"))?,
+            fixed: None,
             key,
         })
+    }
+
+    /// The range of one address, with the length of its prefix.
+    pub(crate) fn fixed(
+        key: String,
+        address: SubnetTemplate,
+        gateway: Option<AddressTemplate>,
+    ) -> Self {
+        RangeTemplate {
+            subnet: SubnetTemplate::of_first_bits(address.address(), address.prefix()),
+            start: Some(address.address().clone()),
+            end: Some(address.address().clone()),
+            gateway,
+            exclude: Vec::new(),
+            shared: SharedTemplate::All(false),
+            fixed: Some(address),
+            key,
+        }
+    }
+
+    /// Whether it is one address that the configuration names, and not a range.
+    pub fn is_fixed(&self) -> bool {
+        self.fixed.is_some()
+    }
+
+    /// The subnet, or the one address, as it was written.
+    pub fn text(&self) -> &str {
+        let written = self.fixed.as_ref().unwrap_or(&self.subnet);
+        written.address().text()
     }
 
     /// Where in the configuration it stands.
@@ -286,6 +318,10 @@ impl RangeTemplate {
         let address = |name: &str, template: &Option<AddressTemplate>| {
             address_at(template.as_ref(), here).map_err(|e| e.at(key(name)))
         };
+        if let Some(fixed) = &self.fixed {
+            let net = fixed.at(here).map_err(|e| e.at(key("address")))?;
+            return Range::fixed(net, address("gateway", &self.gateway)?);
+        }
         let bounds = Bounds {
             subnet: self.subnet.at(here).map_err(|e| e.at(key("subnet")))?,
             start: address("rangeStart", &self.start)?,

@@ -138,6 +138,20 @@ impl Range {
         })
     }
 
+    /// A range of one address, which a configuration names with the length of its prefix.
+    pub fn fixed(net: IpNetwork, gateway: Option<IpAddr>) -> Result<Self, Error> {
+        let at = number(net.ip());
+        Ok(Range {
+            family: Family::of(net.ip()),
+            subnet: with_prefix(net.network(), net.prefix())?,
+            first: at,
+            last: at,
+            gateway,
+            excluded: Skips::default(),
+            shared: Skips::default(),
+        })
+    }
+
     /// The subnet.
     pub fn subnet(&self) -> IpNetwork {
         self.subnet

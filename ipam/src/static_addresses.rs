@@ -7,17 +7,19 @@
 
 use std::net::IpAddr;
 
-use cni::{Attachment, Call, Dns, Failure, Ip, Plugin, Request, Version};
+use cni::{Attachment, Call, Config, Dns, Failure, Ip, Plugin, Request, Version};
 use ipnetwork::IpNetwork;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Error;
+use crate::config::{Addressing, RangeTemplate};
 use crate::error::AtKey;
+use crate::pool::COOLDOWN;
 use crate::requested::{Named, Requests};
 use crate::route::{RouteKeys, RouteTemplate, address_at, read_address};
-use place::SubnetTemplate;
 use place::family::{Family, with_prefix};
+use place::{AddressTemplate, SubnetTemplate};
 use place::{Here, Location};
 
 /// The plugin.
@@ -107,16 +109,58 @@ fn attachment(request: &Request) -> Result<Attachment, Error> {
     })
 }
 
+impl Static {
+    /// What a configuration says about addresses, before the host's place is put in: each is
+    /// a set of one.
+    ///
+    /// # Errors
+    /// A value of the wrong type, a template or an address that is none.
+    pub fn addressing(config: &Config) -> Result<Addressing, Error> {
+        let ipam = config.read::<Keys>()?.ipam;
+        let location = ipam.location.as_ref().map(Location::parse).transpose()?;
+        let set = |(index, keys): (usize, &AddressKeys)| {
+            let (address, gateway) = templates(index, keys)?;
+            let key = format!("ipam.addresses[{index}]");
+            Ok(vec![RangeTemplate::fixed(key, address, gateway)])
+        };
+        let routes = ipam.routes.into_iter().enumerate();
+        Ok(Addressing {
+            location: location.unwrap_or_default(),
+            sets: ipam
+                .addresses
+                .iter()
+                .enumerate()
+                .map(set)
+                .collect::<Result<_, Error>>()?,
+            routes: routes
+                .map(|(index, keys)| RouteTemplate::read(index, keys))
+                .collect::<Result<_, _>>()?,
+            resolv_conf: None,
+            cooldown: COOLDOWN,
+            is_paired: false,
+            reservations: Vec::new(),
+        })
+    }
+}
+
+/// An address with the length of its prefix, and its gateway. A field in the host's part
+/// is as good as in the prefix: nobody derives a subnet from it.
+fn templates(
+    index: usize,
+    keys: &AddressKeys,
+) -> Result<(SubnetTemplate, Option<AddressTemplate>), Error> {
+    let key = |name: &str| format!("ipam.addresses[{index}].{name}");
+    let address = SubnetTemplate::parse_host(&keys.address).map_err(|e| e.at(key("address")))?;
+    let gateway = read_address(&keys.gateway, || key("gateway"))?;
+    Ok((address, gateway))
+}
+
 /// The addresses of the configuration.
 fn configured(addresses: &[AddressKeys], here: &Here) -> Result<Vec<Ip>, Error> {
     let ip = |(index, keys): (usize, &AddressKeys)| {
         let key = |name: &str| format!("ipam.addresses[{index}].{name}");
-        // A field in the host's part of an address is as good as in the prefix:
-        // nobody derives a subnet from it.
-        let address = SubnetTemplate::parse_host(&keys.address)
-            .and_then(|template| template.at(here))
-            .map_err(|e| e.at(key("address")))?;
-        let gateway = read_address(&keys.gateway, || key("gateway"))?;
+        let (address, gateway) = templates(index, keys)?;
+        let address = address.at(here).map_err(|e| e.at(key("address")))?;
         let gateway = address_at(gateway.as_ref(), here).map_err(|e| e.at(key("gateway")))?;
         Ok(plain(address, gateway))
     };

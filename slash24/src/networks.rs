@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use cni::runtime::{Network, PluginConfig};
 use cni::{Config, Version, fold};
 use ipam::config::{Addressing, Storage};
-use ipam::plan;
+use ipam::{Static, plan};
 use serde_json::{Map, Value};
 
 use crate::aside;
@@ -19,6 +19,9 @@ const EXTENSIONS: [&str; 3] = ["conf", "json", "conflist"];
 
 /// The IPAM plugin that keeps leases.
 const HOST_LOCAL: &str = "host-local";
+
+/// The IPAM plugin whose addresses the configuration names.
+const STATIC: &str = "static";
 
 /// A network and where it is configured.
 pub(crate) struct Configured {
@@ -162,6 +165,11 @@ impl Source {
         self.ipam_type == HOST_LOCAL
     }
 
+    /// Whether its configuration says which addresses there are.
+    pub(crate) fn has_addresses(&self) -> bool {
+        self.has_leases() || self.ipam_type == STATIC
+    }
+
     /// Where its leases are.
     pub(crate) fn storage(&self) -> Result<Storage, Error> {
         Storage::read(&self.config).map_err(|e| self.named(e))
@@ -169,10 +177,14 @@ impl Source {
 
     /// What it says about addresses.
     pub(crate) fn planned(&self) -> Result<plan::Network, Error> {
+        let addressing = match self.ipam_type == STATIC {
+            true => Static::addressing(&self.config),
+            false => Addressing::read(&self.config),
+        };
         Ok(plan::Network {
             name: self.network.clone(),
             version: self.config.version,
-            addressing: Addressing::read(&self.config).map_err(|e| self.named(e))?,
+            addressing: addressing.map_err(|e| self.named(e))?,
         })
     }
 

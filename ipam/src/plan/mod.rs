@@ -135,7 +135,7 @@ fn ranges_of(network: &Network) -> impl Iterator<Item = (Whose, &RangeTemplate)>
         let whose = Whose {
             network: network.name.clone(),
             key: range.key().to_owned(),
-            template: range.subnet.address().text().to_owned(),
+            template: range.text().to_owned(),
         };
         (whose, range)
     })
@@ -165,8 +165,10 @@ impl Report {
                     limit,
                 });
             }
-            // What is shared may be the same everywhere.
-            let apart = range.is_shared() || block::contains(block, field);
+            // What is shared may be the same everywhere, and so may one address that is
+            // named: it is for a container that is somewhere.
+            let is_one = range.is_fixed() && block.address().fields().is_empty();
+            let apart = range.is_shared() || is_one || block::contains(block, field);
             if low < high && !apart {
                 self.faults.push(Fault::NotInSubnet {
                     whose: whose.clone(),

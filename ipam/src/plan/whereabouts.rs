@@ -24,7 +24,10 @@ pub struct Whereabouts {
 pub fn whereabouts(networks: &[Network], address: IpAddr) -> Vec<Whereabouts> {
     let ranges = networks.iter().flat_map(ranges_of);
     let found = ranges.filter_map(|(whose, range)| {
-        let place = range.subnet.place_of(address)?;
+        // One address may have fields below its prefix.
+        let fixed = range.start().filter(|_| range.is_fixed());
+        let place = fixed.and_then(|fixed| fixed.place_of(address));
+        let place = place.or_else(|| range.subnet.place_of(address))?;
         let subnet = range.subnet.at_place(&place).ok()?;
         Some(Whereabouts {
             whose,

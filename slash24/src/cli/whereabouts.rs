@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use ipam::config::RangeTemplate;
 use ipam::listing::{self, Holding};
 use ipam::plan::{self, Whereabouts};
 use ipam::{Here, Location, Place, SubnetTemplate};
@@ -59,6 +60,8 @@ struct Found {
     at: Option<Whereabouts>,
     host: Whose,
     what: String,
+    /// Whether it is known on its host who holds it.
+    has_leases: bool,
     holders: Vec<Holding>,
 }
 
@@ -97,6 +100,7 @@ fn find(args: &Args) -> Result<Vec<Found>, Error> {
             at: None,
             host: Whose::This,
             what: "in no range".to_owned(),
+            has_leases: true,
             holders: vec![holding],
         });
     }
@@ -134,11 +138,11 @@ fn located(configured: &Configured, address: IpAddr) -> Result<(Vec<Found>, Vec<
     for source in configured
         .sources()?
         .iter()
-        .filter(|source| source.has_leases())
+        .filter(|source| source.has_addresses())
     {
         let network = source.planned()?;
         let ranges = network.addressing.sets.iter().flatten();
-        templates.extend(ranges.map(|range| range.subnet.address().text().to_owned()));
+        templates.extend(ranges.map(|range| range.text().to_owned()));
         let networks = [network];
         let [network] = &networks;
         for at in plan::whereabouts(&networks, address) {
@@ -155,6 +159,7 @@ fn located(configured: &Configured, address: IpAddr) -> Result<(Vec<Found>, Vec<
                 what: what(network, &at, place, address),
                 at: Some(at),
                 host,
+                has_leases: source.has_leases(),
                 holders: Vec::new(),
             });
         }
@@ -189,8 +194,15 @@ fn what(network: &plan::Network, at: &Whereabouts, place: Place, address: IpAddr
     let here = Here::new(Location::Literal(place));
     let ranges = network.addressing.sets.iter().flatten();
     let range = ranges.filter(|range| range.key() == at.whose.key);
-    let Some(range) = range.filter_map(|range| range.at(&here).ok()).next() else {
-        return "unknown".to_owned();
+    let ranges: Vec<&RangeTemplate> = range.collect();
+    let is_fixed = ranges.iter().any(|range| range.is_fixed());
+    let Some(range) = ranges.iter().find_map(|range| range.at(&here).ok()) else {
+        // The subnet of an address does not tell the fields below its prefix.
+        return match is_fixed {
+            true => "in the subnet",
+            false => "unknown",
+        }
+        .to_owned();
     };
     let reservations = network
         .addressing
@@ -201,6 +213,13 @@ fn what(network: &plan::Network, at: &Whereabouts, place: Place, address: IpAddr
     }
     if let Some(name) = reservations.of_another(address, &[]) {
         return format!("reserved for {name}");
+    }
+    if is_fixed {
+        return match range.contains(address) {
+            true => "the address in the configuration",
+            false => "in the subnet",
+        }
+        .to_owned();
     }
     match (
         range.contains(address),
@@ -234,10 +253,10 @@ fn to_table(found: &[Found]) -> String {
             )
         };
         let holders: Vec<String> = one.holders.iter().map(holder).collect();
-        let nobody = if one.host == Whose::This {
-            "nobody"
-        } else {
-            ""
+        let nobody = match (one.has_leases, one.host == Whose::This) {
+            (false, _) => "static keeps no leases",
+            (true, true) => "nobody",
+            (true, false) => "",
         };
         table.add_row([
             one.network.clone(),
@@ -262,7 +281,7 @@ fn place(found: &Found) -> Vec<String> {
     let Some(at) = &found.at else {
         return Vec::new();
     };
-    let template = SubnetTemplate::parse(&at.whose.template);
+    let template = SubnetTemplate::parse_host(&at.whose.template);
     let Ok(template) = template else {
         return Vec::new();
     };
@@ -304,6 +323,9 @@ fn to_json(found: &Found) -> Value {
         "hostname": name,
         "hostError": error,
         "what": found.what,
-        "holders": found.holders.iter().map(holdings::json).collect::<Vec<_>>(),
+        "holders": found.has_leases.then(|| {
+            let holders = found.holders.iter().map(holdings::json);
+            holders.collect::<Vec<_>>()
+        }),
     })
 }

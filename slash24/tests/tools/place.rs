@@ -87,3 +87,73 @@ fn a_host_may_be_known_by_name() {
         "{found}"
     );
 }
+
+/// Addresses that the configuration names have a place as well, also where their fields are
+/// below the prefix.
+#[test]
+fn static_addresses_have_places() {
+    let host = Host::with_networks();
+    let config = json!({"cniVersion": "1.0.0", "name": "storage", "type": "macvlan", "ipam": {
+        "type": "static",
+        "addresses": [
+            {"address": "100.70.{rack}.{slot}/16", "gateway": "100.70.255.254"},
+            {"address": "fd00:53:{rack}:{slot}::53/64", "gateway": "fd00:53:{rack}:{slot}::1"},
+        ],
+        "location": {"rack": 20, "slot": 11},
+    }});
+    host.write("conf/storage.conf", &config.to_string());
+    let find =
+        |address: &str| host.run(&[&["where", "--output", "json", address][..], &CONF].concat());
+    let own = "the address in the configuration";
+    for (address, host_is, place, what) in [
+        ("100.70.20.11", "this", json!({"rack": 20, "slot": 11}), own),
+        (
+            "100.70.50.7",
+            "another",
+            json!({"rack": 50, "slot": 7}),
+            own,
+        ),
+        (
+            "fd00:53:14:b::53",
+            "this",
+            json!({"rack": 20, "slot": 11}),
+            own,
+        ),
+        (
+            "fd00:53:32:7::53",
+            "another",
+            json!({"rack": 50, "slot": 7}),
+            own,
+        ),
+        (
+            "fd00:53:32:7::1",
+            "another",
+            json!({"rack": 50, "slot": 7}),
+            "the gateway",
+        ),
+        (
+            "fd00:53:32:7::99",
+            "another",
+            json!({"rack": 50, "slot": 7}),
+            "in the subnet",
+        ),
+    ] {
+        let found = json_of(&find(address));
+        let found = &found[0];
+        assert_eq!(
+            (
+                &found["network"],
+                &found["host"],
+                &found["place"],
+                &found["what"]
+            ),
+            (&json!("storage"), &json!(host_is), &place, &json!(what)),
+            "{address}"
+        );
+        assert_eq!(found["holders"], Value::Null, "{address}");
+    }
+    let table = text_of(&host.run(&[&["where", "100.70.20.11"][..], &CONF].concat()));
+    for text in [" rack 20 ", " slot 11 ", " static keeps no leases "] {
+        assert!(table.contains(text), "{table}");
+    }
+}

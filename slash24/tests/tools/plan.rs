@@ -151,3 +151,89 @@ fn a_plan_that_is_wrong() {
     let none = error_of(&host.run(&["plan", "conf/none.conf"]));
     assert!(none.contains("conf/none.conf"), "{none}");
 }
+
+#[test]
+fn static_addresses_are_planned() {
+    let host = Host::new();
+    let network = |name: &str, ipam: Value| {
+        let config = json!({"cniVersion": "1.0.0", "name": name, "type": "x", "ipam": ipam});
+        host.write(&format!("{name}.conf"), &config.to_string());
+    };
+    let fixed = |addresses: Value| json!({"type": "static", "addresses": addresses});
+    let plan = |files: &[&str]| {
+        let fields = ["--rack", "0-255", "--slot", "0-99", "--output", "json"];
+        let output = host.run(&[&["plan"][..], files, &fields].concat());
+        let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(if plan["right"] == true { 0 } else { 1 })
+        );
+        plan
+    };
+    let faults = |plan: &Value| -> Vec<String> {
+        let faults = plan["faults"].as_array().unwrap().iter();
+        let text = |fault: &Value| format!("{}: {}", fault["kind"], fault["message"]);
+        faults
+            .map(|fault| text(fault).replace(['\\', '"'], ""))
+            .collect()
+    };
+    network(
+        "each",
+        fixed(
+            json!([{"address": "172.16.{rack}.{slot}/16", "gateway": "172.16.255.254"},
+            {"address": "fd00:53:{rack}:{slot}::53/128"}]),
+        ),
+    );
+    network(
+        "pool",
+        json!({"type": "host-local", "subnet": "172.16.{rack}.0/24"}),
+    );
+    network(
+        "once",
+        fixed(json!([{"address": "192.168.7.9/24", "gateway": "192.168.7.1"}])),
+    );
+    network("racks", fixed(json!([{"address": "172.17.{rack}.9/24"}])));
+    network(
+        "crossed",
+        fixed(json!([{"address": "10.{rack}.{slot}.9/24", "gateway": "10.{slot}.{rack}.1"}])),
+    );
+    network("asked", fixed(json!([])));
+    let right = plan(&["each.conf", "once.conf", "asked.conf"]);
+    assert_eq!(faults(&right), [] as [&str; 0]);
+    let each = &right["networks"][0];
+    assert_eq!(
+        (&each["hosts"], &each["containersPerHost"]),
+        (&json!(25_600), &json!(1))
+    );
+    assert_eq!(each["ranges"][0]["apartInFirstBits"], 32);
+    assert!(
+        right["notes"][0]
+            .as_str()
+            .unwrap()
+            .contains("asked for: not checked")
+    );
+    for (files, expected) in [
+        (
+            &["each.conf", "pool.conf"][..],
+            "overlap: network each, ipam.addresses[0]: 172.16.{rack}.{slot}/16 and network pool",
+        ),
+        (
+            &["racks.conf"],
+            "not-in-subnet: network racks, ipam.addresses[0]: 172.17.{rack}.9/24 does not depend on slot",
+        ),
+        (
+            &["crossed.conf"],
+            "gateway-outside: network crossed, ipam.addresses[0]",
+        ),
+    ] {
+        let faults = faults(&plan(files));
+        let found = faults.iter().any(|fault| fault.starts_with(expected));
+        assert!(found, "{files:?}: {faults:?}");
+    }
+    let fields = ["--rack", "0-255", "--slot", "0-99"];
+    let text = text_of(&host.run(&[&["plan", "each.conf", "once.conf"][..], &fields].concat()));
+    assert!(
+        text.contains("once ipam.addresses[0]: one address, the same wherever"),
+        "{text}"
+    );
+}

@@ -97,8 +97,17 @@ fn check(arguments: Arguments) -> Result<Checked, Error> {
     configured.broken = Vec::new();
     let (mut networks, mut notes) = (Vec::new(), Vec::new());
     for source in sources(&configured) {
-        match source.has_leases() {
-            true => networks.push(source.planned()?),
+        match source.has_addresses() {
+            true => {
+                let network = source.planned()?;
+                match source.has_leases() || !network.addressing.sets.is_empty() {
+                    true => networks.push(network),
+                    false => notes.push(format!(
+                        "network \"{}\" has the addresses that are asked for: not checked",
+                        source.network
+                    )),
+                }
+            }
             false => notes.push(format!(
                 "network \"{}\" has its addresses from {}: not checked",
                 source.network, source.ipam_type

@@ -134,6 +134,9 @@ fn proof(service: &Service, checked: &Checked) -> String {
     if checked.report.faults.iter().any(is_missing) {
         return format!("{head}: places share addresses");
     }
+    if fields.is_empty() {
+        return format!("{head}: one address, the same wherever its container is");
+    }
     let bits = fields
         .iter()
         .map(|(name, first, last)| match first == last {
