@@ -193,8 +193,8 @@ fn read_file(path: &Path, underlay: Option<&str>) -> Result<Vec<Peer>> {
     Ok(peers)
 }
 
-/// `{"underlay": "192.0.2.7", "subnets": ["10.7.0.0/24"]}`; the inner option is
-/// none when it is that and wrong.
+/// `{"underlay": "192.0.2.7", "place": {"rack": 1}, "subnets": ["10.7.0.0/24"]}`, of which
+/// the address alone must be there; the inner option is none when it is that and wrong.
 fn explicit(object: &Map<String, Value>) -> Option<Option<Peer>> {
     let underlay = cni::fold::get(object, "underlay")?;
     let subnets = cni::fold::get(object, "subnets");
@@ -207,9 +207,14 @@ fn explicit(object: &Map<String, Value>) -> Option<Option<Peer>> {
             }
         };
         let underlay = underlay.as_str()?.parse().ok()?;
+        let place = match cni::fold::get(object, "place") {
+            None => None,
+            Some(_) => Some(place(object)?),
+        };
         Some(Peer {
+            underlay,
+            place,
             subnets,
-            ..Peer::at(underlay)
         })
     };
     Some(read())
@@ -310,12 +315,18 @@ mod tests {
         };
         let found = with(
             r#"{"hosts": ["10.9.9.9", {"rack": 1, "slot": 2}, {"name": "x", "place": {"rack": 1, "slot": 3}},
-                {"underlay": "10.8.8.8", "subnets": ["10.200.0.0/24"]}]}"#,
+                {"underlay": "10.8.8.8", "subnets": ["10.200.0.0/24"]},
+                {"underlay": "10.7.7.7", "place": {"rack": 4, "slot": 5}}]}"#,
             "10.{rack}.{slot}.1",
         )
         .unwrap();
-        assert_eq!(addresses(&found), ["10.1.3.1", "10.8.8.8", "10.9.9.9"]);
-        assert_eq!(found[1].subnets, ["10.200.0.0/24".parse().unwrap()]);
+        assert_eq!(
+            addresses(&found),
+            ["10.1.3.1", "10.7.7.7", "10.8.8.8", "10.9.9.9"]
+        );
+        let place = found[1].place.as_ref().unwrap();
+        assert_eq!(place.to_string(), "rack=4 slot=5");
+        assert_eq!(found[2].subnets, ["10.200.0.0/24".parse().unwrap()]);
         for (text, says) in [
             ("{", "EOF"),
             ("{}", "no list"),
@@ -323,6 +334,10 @@ mod tests {
             (r#"["x"]"#, "\"x\" is not a host"),
             (
                 r#"[{"underlay": "10.8.8.8", "subnets": "x"}]"#,
+                "is not a host",
+            ),
+            (
+                r#"[{"underlay": "10.8.8.8", "place": {"rack": "x"}}]"#,
                 "is not a host",
             ),
             (r#"[{"rack": "one"}]"#, "is not a host"),

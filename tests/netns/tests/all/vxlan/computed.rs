@@ -15,6 +15,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("vxlan/computed/ipv4", || nothing_is_asked(v4_slices())),
         trial("vxlan/computed/ipv6", || nothing_is_asked(v6_slices())),
         trial("vxlan/computed/both-families", || nothing_is_asked(pairs())),
+        trial("vxlan/computed/addresses-and-places", addresses_and_places),
         trial("vxlan/computed/pairs-only", pairs_only),
         trial("vxlan/computed/with-a-gateway", gateway),
         trial("vxlan/computed/nobody-takes-anothers-address", nobody_takes),
@@ -38,6 +39,28 @@ fn pairs() -> Value {
         [{"subnet": "10.9.0.0/16", "rangeStart": "10.9.{slot}.2", "rangeEnd": "10.9.{slot}.9"}],
         [{"subnet": "fd09::/64", "rangeStart": "fd09::{slot}:2", "rangeEnd": "fd09::{slot}:ff"}],
     ]})
+}
+
+/// Hosts whose addresses follow from nothing, with their places beside them.
+fn addresses_and_places() {
+    let fleet = Fleet::new(2);
+    let mut config = places("1-2", &v4_slices());
+    config["underlay"] = json!("eth0");
+    config["peers"] = json!({"file": "/etc/slash24/hosts.json"});
+    let hosts = json!([{"underlay": "192.0.2.1", "place": {"slot": 1}},
+        {"underlay": "192.0.2.2", "place": {"slot": 2}}]);
+    for host in &fleet.hosts {
+        host.write("/etc/slash24/hosts.json", &hosts.to_string());
+    }
+    let containers: Vec<_> = fleet
+        .hosts
+        .iter()
+        .map(|host| attach(host, &config, "red"))
+        .collect();
+    let capture = Capture::start(&fleet.fabric, "fabric", "udp port 4789");
+    reach_each_other(&containers);
+    let seen = capture.stop();
+    assert!(!seen.contains("who-has"), "{seen}");
 }
 
 /// A container gets no addresses that others do not compute, and sync says why hosts are asked.
