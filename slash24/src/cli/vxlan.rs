@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use cni::runtime::{Directory, Network, PluginConfig};
-use cni::{Config, Failure};
+use cni::runtime::PluginConfig;
 use plugins::vxlan::{Synced, sync};
 use serde_json::{Value, json};
 
 use super::host::CONF_DIR;
 use super::output::{Output, answer};
 use crate::error::Error;
+use crate::networks::{Configured, Networks};
 
 /// Look after VXLAN networks that are in use
 #[derive(clap::Args)]
@@ -51,13 +51,13 @@ Examples:
   slash24 vxlan sync
   slash24 vxlan sync --dry-run --output json";
 
-fn sync_one(network: &Network, plugin: &PluginConfig, dry_run: bool) -> Result<Synced, Failure> {
-    let plugin = plugin
-        .clone()
-        .with("name", network.name.clone().into())
-        .with("cniVersion", network.version().to_string().into());
-    let config = Config::from_object(plugin.into_raw())?;
-    Ok(sync(&config, dry_run)?)
+fn sync_one(configured: &Configured, plugin: PluginConfig, dry_run: bool) -> Result<Synced, Error> {
+    let network = &configured.network;
+    let config = configured.config_of(plugin, network.version())?;
+    sync(&config, dry_run).map_err(|error| Error::Network {
+        network: network.name.clone(),
+        failure: Box::new(error.into()),
+    })
 }
 
 /// A network, and what became of it.
@@ -74,18 +74,21 @@ pub(super) fn run(args: Args) -> ExitCode {
 
 /// All networks are tried; the first error is what the command ends with.
 fn sync_all(args: &SyncArgs) -> Result<Vec<Done>, Error> {
-    let directory = Directory::read(&args.conf_dir)?;
+    let networks = Networks::read(&args.conf_dir)?;
+    networks.tell_broken();
     let mut done = Vec::new();
     let mut failed = None;
-    for network in directory.networks() {
-        for plugin in network.plugins.iter().filter(|p| p.plugin_type == "vxlan") {
-            match sync_one(network, plugin, args.dry_run) {
-                Ok(synced) => done.push((network.name.clone(), synced)),
+    for configured in &networks.found {
+        for plugin in configured.plugins() {
+            let synced = match plugin {
+                Ok(plugin) if plugin.plugin_type != "vxlan" => continue,
+                Ok(plugin) => sync_one(configured, plugin, args.dry_run),
+                Err(error) => Err(error),
+            };
+            match synced {
+                Ok(synced) => done.push((configured.network.name.clone(), synced)),
                 Err(error) => {
-                    failed.get_or_insert(Error::Network {
-                        network: network.name.clone(),
-                        failure: Box::new(error),
-                    });
+                    failed.get_or_insert(error);
                 }
             }
         }

@@ -30,6 +30,7 @@ pub(super) fn trials() -> Vec<Trial> {
         }),
         trial("vxlan/changed/routed", routed),
         trial("vxlan/changed/computed-and-asked", computed_and_asked),
+        trial("vxlan/changed/inside-a-delegate", delegate),
         trial("vxlan/changed/mtu", mtu),
         trial("vxlan/changed/larger-mtu", larger_mtu),
         trial("vxlan/changed/mode", mode),
@@ -165,6 +166,26 @@ fn computed_and_asked() {
         late.ping("10.9.1.2");
         del(&config, &late);
     }
+}
+
+/// A network that is another plugin's delegate, as Mesos and `default-route` have it.
+fn delegate() {
+    let fleet = Fleet::new(2);
+    let wrapped = |hosts| {
+        let mut inner = tenant("red", 100, hosts, json!({"isDefaultGateway": true}));
+        let inner = inner.as_object_mut().unwrap();
+        inner.remove("name");
+        inner.remove("cniVersion");
+        json!({"cniVersion": "1.1.0", "name": "red", "type": "default-route",
+            "delegate": inner})
+    };
+    let host = &fleet.hosts[0];
+    let one = attach(host, &wrapped(1), "one");
+    let _far = attach(&fleet.hosts[1], &tenant("red", 100, 2, json!({})), "far");
+    let done = synced(host, &wrapped(2));
+    assert_eq!(done["network"], "red", "{done}");
+    assert_eq!(done["added"], json!(["host 192.0.2.2"]), "{done}");
+    one.ping("10.9.2.2");
 }
 
 fn mtu() {
