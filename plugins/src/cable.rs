@@ -12,12 +12,13 @@ use crate::{Error, Result, removal, routing, spoof};
 
 /// Makes sure that the interface's name is free in the container. With a cable that an
 /// earlier ADD of the same attachment has left goes the guard of its port: it would drop
-/// what the new one sends.
-pub(crate) fn make_room(inside: &mut Inside<'_>, identity: &Identity) -> Result<()> {
-    match inside.make_room("veth")? {
-        true => forget_guard(identity),
-        false => Ok(()),
+/// what the new one sends. Whether there was one.
+pub(crate) fn make_room(inside: &mut Inside<'_>, identity: &Identity) -> Result<bool> {
+    let was_there = inside.make_room("veth")?;
+    if was_there {
+        forget_guard(identity)?;
     }
+    Ok(was_there)
 }
 
 fn forget_guard(identity: &Identity) -> Result<()> {

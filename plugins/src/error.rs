@@ -39,6 +39,11 @@ pub enum Error {
         /// What it is.
         kind: String,
     },
+    /// A bridge that is a tenant's segment.
+    #[error(
+        "\"bridge\": \"{0}\" is the segment of a vxlan network, which only its own containers are on; choose another name"
+    )]
+    Segment(String),
     /// A bridge that somebody else made takes no notice of VLANs.
     #[error(
         "\"bridge\": \"{0}\" takes no notice of VLANs; if what passes it allows, have it: ip link set {0} type bridge vlan_filtering 1"
@@ -257,7 +262,7 @@ impl From<Error> for Failure {
             | Error::NoWayOutBy(_)
             | Error::NoPrevResult
             | Error::OtherAddress { .. } => code::INVALID_CONFIG,
-            Error::NotABridge { .. } => code::INVALID_CONFIG,
+            Error::NotABridge { .. } | Error::Segment(_) => code::INVALID_CONFIG,
             Error::IgnoresVlans(_) => code::INVALID_CONFIG,
             Error::NoVlans(_) => code::UNSUPPORTED_FIELD,
             Error::AddressInUse(_) => code::ADDRESS_NOT_AVAILABLE,

@@ -15,7 +15,7 @@ use crate::container::Inside;
 use crate::routes::MAIN_TABLE;
 use crate::sharing::Sharing;
 use crate::undo::Undo;
-use crate::{Error, Result, cable, check, forwarding, garbage, lease, lower, spoof, turn};
+use crate::{Error, Result, cable, check, forwarding, garbage, lease, lower, spoof, turn, vxlan};
 
 /// The plugin.
 pub struct Ptp;
@@ -31,7 +31,8 @@ impl Plugin for Ptp {
 
     fn del(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
         let _alone = turn::take_if_possible(&Identity::of(call.request));
-        cable::remove(call.request, || false)?;
+        let port = cable::remove(call.request, || false)?;
+        vxlan::leave(&call.request.config, port.as_ref())?;
         call.ipam_forward()
     }
 
@@ -44,7 +45,8 @@ impl Plugin for Ptp {
         garbage::collect(call, |stale| {
             stale.remove_links()?;
             spoof::collect(stale)?;
-            stale.stop_masquerading()
+            stale.stop_masquerading()?;
+            vxlan::leave_all(&call.request.config)
         })
     }
 
@@ -95,7 +97,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         Some(mtu) => Some(mtu),
         None => lower::mtu_outside(&mut host)?,
     };
-    cable::make_room(&mut inside, &identity)?;
+    let was_there = cable::make_room(&mut inside, &identity)?;
 
     let mut undo = Undo::default();
     let early = lease::take_early(call, &mut undo)?;
@@ -125,6 +127,9 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     }
     let link = inside.configure(&mut lease)?;
     inside.announce(&link)?;
+    if was_there {
+        vxlan::leave_all(&request.config)?;
+    }
     undo.keep();
     let mac = Some(identity.host_mac());
     let on_host = lease::on_host(&identity.host_link, mac, Some(link.mtu));

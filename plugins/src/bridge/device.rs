@@ -5,7 +5,7 @@ use kernel::{Link, Mac, Netlink, Operation, set_promiscuous, set_state, sysctl};
 use super::keys::Keys;
 use crate::sharing::{Sharing, Users};
 use crate::undo::Undo;
-use crate::{Error, Result, lower};
+use crate::{Error, Result, lower, vxlan};
 
 /// What is written on bridges that were made here. Not how an attachment's mark
 /// begins: a bridge is no attachment's.
@@ -14,9 +14,11 @@ const MARK: &str = "slash24-bridge";
 /// The bridge, if it is there.
 ///
 /// # Errors
-/// [`Error::NotABridge`] when another kind of link has its name.
+/// [`Error::NotABridge`] when another kind of link has its name, [`Error::Segment`] when
+/// it is a tenant's.
 pub(super) fn find(host: &mut Netlink, keys: &Keys) -> Result<Option<Link>> {
     match host.link(&keys.bridge)? {
+        Some(link) if vxlan::is_segment(&link) => Err(Error::Segment(link.name)),
         Some(link) if link.kind != "bridge" => Err(Error::NotABridge {
             name: link.name,
             kind: if link.kind.is_empty() {

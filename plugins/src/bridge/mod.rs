@@ -20,7 +20,7 @@ use crate::attachment::{Identity, requested_mac};
 use crate::container::Inside;
 use crate::sharing::{Sharing, Users};
 use crate::undo::Undo;
-use crate::{Error, Result, cable, forwarding, garbage, lease, spoof, turn};
+use crate::{Error, Result, cable, forwarding, garbage, lease, spoof, turn, vxlan};
 pub(crate) use device::wait_for_port;
 use keys::Keys;
 
@@ -48,7 +48,10 @@ impl Plugin for Bridge {
     }
 
     fn gc(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
-        garbage::collect(call, collect)
+        garbage::collect(call, |stale| {
+            collect(stale)?;
+            vxlan::leave_all(&call.request.config)
+        })
     }
 
     fn status(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
@@ -70,7 +73,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let found = device::find(&mut host, &keys)?;
     device::check_vlans(found.as_ref(), &keys)?;
     let mtu = device::mtu(&mut host, &keys, found.as_ref())?;
-    cable::make_room(&mut inside, &identity)?;
+    let was_there = cable::make_room(&mut inside, &identity)?;
 
     let mut undo = Undo::default();
     let early = lease::take_early(call, &mut undo)?;
@@ -122,6 +125,9 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
             link
         }
     };
+    if was_there {
+        vxlan::leave_all(&request.config)?;
+    }
     plan.make_way(&mut host, routing)?;
     undo.keep();
     let on_host = vec![
@@ -240,6 +246,7 @@ impl Plan {
 fn remove(request: &Request) -> Result<()> {
     let is_asked_for = || Keys::read(&request.config).is_ok_and(|keys| keys.macspoofchk);
     let port = cable::remove(request, is_asked_for)?;
+    vxlan::leave(&request.config, port.as_ref())?;
     forget_neighbours(request, port.and_then(|port| port.controller))
 }
 

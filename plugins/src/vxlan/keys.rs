@@ -36,7 +36,9 @@ struct Raw {
     isolated: bool,
     hairpin_mode: bool,
     macspoofchk: bool,
-    keep: bool,
+    /// Of DEL and GC ([`Keys::keeps`]); ADD refuses what is no such value.
+    #[serde(rename = "keep")]
+    _keep: bool,
     mode: String,
     gateway: String,
     is_gateway: bool,
@@ -61,7 +63,7 @@ impl Default for Raw {
             isolated: false,
             hairpin_mode: false,
             macspoofchk: false,
-            keep: false,
+            _keep: false,
             mode: String::new(),
             gateway: String::new(),
             is_gateway: false,
@@ -181,9 +183,24 @@ impl Keys {
     }
 
     /// The VNI alone, for DEL, which must go on with whatever it is given.
-    pub(super) fn vni(config: &Config) -> Option<(u32, bool)> {
-        let raw: Raw = config.read().ok()?;
-        VNIS.contains(&raw.vni).then_some((raw.vni, raw.keep))
+    pub(super) fn vni(config: &Config) -> Option<u32> {
+        #[derive(Deserialize)]
+        struct Vni {
+            vni: u32,
+        }
+        let read: Vni = config.read().ok()?;
+        VNIS.contains(&read.vni).then_some(read.vni)
+    }
+
+    /// Whether the devices stay after the last container; also of a network that is on
+    /// another plugin by now.
+    pub(super) fn keeps(config: &Config) -> bool {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Keep {
+            keep: bool,
+        }
+        config.read().is_ok_and(|Keep { keep }| keep)
     }
 }
 

@@ -27,7 +27,7 @@ use std::net::IpAddr;
 
 use cni::{Attachment, Call, Config, Failure, Plugin, Request};
 use ipnetwork::IpNetwork;
-use kernel::{Netlink, PortFlags, VethPair};
+use kernel::{Link, Netlink, PortFlags, VethPair};
 use place::Here;
 
 use crate::attachment::{Identity, requested_mac};
@@ -64,11 +64,9 @@ impl Plugin for Vxlan {
         let _alone = turn::take_if_possible(&identity);
         let port = cable::remove(call.request, is_asked_for)?;
         daemon::untell(call.request)?;
-        if let Some((vni, keep)) = Keys::vni(config)
-            && !keep
-        {
+        if !Keys::keeps(config) {
             let bridge = port.and_then(|port| port.controller);
-            segment::leave_with(vni, &config.name, bridge)?;
+            segment::leave_with(Keys::vni(config), &config.name, bridge)?;
         }
         call.ipam_forward()
     }
@@ -82,20 +80,41 @@ impl Plugin for Vxlan {
         garbage::collect(call, |stale| {
             stale.remove_links()?;
             spoof::collect(stale)?;
-            match Keys::vni(&call.request.config) {
-                Some((vni, false)) => {
-                    let network = &call.request.config.name;
-                    segment::leave(vni, network)?;
-                    segment::leave_all(network)
-                }
-                _ => Ok(()),
+            let config = &call.request.config;
+            if let Some(vni) = Keys::vni(config).filter(|_| !Keys::keeps(config)) {
+                segment::leave(vni, &config.name)?;
             }
+            leave_all(config)
         })
     }
 
     fn status(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
         status(&call.request.config)?;
         call.ipam_forward()
+    }
+}
+
+/// Whether a link is a network's segment.
+pub(crate) fn is_segment(link: &Link) -> bool {
+    names::network_of(&link.alias).is_some()
+}
+
+/// Removes the devices that a network has from when it was a `vxlan` network, if the
+/// container whose port this was is the last on them: for DEL of what it is now.
+pub(crate) fn leave(config: &Config, port: Option<&Link>) -> Result<()> {
+    match port.and_then(|port| port.controller) {
+        Some(bridge) if !Keys::keeps(config) => {
+            segment::leave_with(None, &config.name, Some(bridge))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes all devices of a network that have no container, as [`leave`], for GC.
+pub(crate) fn leave_all(config: &Config) -> Result<()> {
+    match Keys::keeps(config) {
+        true => Ok(()),
+        false => segment::leave_all(&config.name, None),
     }
 }
 
@@ -111,7 +130,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     if asked_mac.is_some() {
         refuse_chosen_mac(&mut host, config, &keys)?;
     }
-    cable::make_room(&mut inside, &identity)?;
+    let was_there = cable::make_room(&mut inside, &identity)?;
 
     let mut undo = Undo::default();
     let mut early = lease::take_early(call, &mut undo)?;
@@ -175,6 +194,10 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     match asks && keys.peers.may_be_many() {
         true => inside.announce_to_many(&link, &layer3)?,
         false => inside.announce(&link)?,
+    }
+    if was_there && !Keys::keeps(config) {
+        // It may have been on another segment, as the last there.
+        segment::leave_all(&config.name, Some(keys.vni))?;
     }
     undo.keep();
     let on_host = vec![

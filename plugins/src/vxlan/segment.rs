@@ -258,25 +258,30 @@ fn clear(host: &mut Netlink, vni: u32) -> Result<()> {
 
 /// As [`leave`], also where the container was on a bridge (by its number) that the network
 /// had when it had another VNI.
-pub(super) fn leave_with(vni: u32, network: &str, bridge: Option<u32>) -> Result<()> {
-    let looked_at = leave(vni, network)?;
+pub(super) fn leave_with(vni: Option<u32>, network: &str, bridge: Option<u32>) -> Result<()> {
+    let looked_at = match vni {
+        Some(vni) => leave(vni, network)?,
+        None => None,
+    };
     let Some(former) = bridge.filter(|_| looked_at != bridge) else {
         return Ok(());
     };
     let former = Netlink::open()?.link_by_index(former)?;
+    let former = former.filter(|link| names::is_of(&link.alias, network));
     match former.and_then(|link| names::vni_of_bridge(&link.name)) {
         Some(vni) => leave(vni, network).map(drop),
         None => Ok(()),
     }
 }
 
-/// Removes all devices of a network, of whatever VNI, that have no container.
-pub(super) fn leave_all(network: &str) -> Result<()> {
+/// Removes all devices of a network, of whatever VNI but one, that have no container.
+pub(super) fn leave_all(network: &str, but: Option<u32>) -> Result<()> {
     let links = Netlink::open()?.links()?;
     let own = links
         .iter()
         .filter(|link| names::is_of(&link.alias, network));
-    for vni in own.filter_map(|link| names::vni_of_bridge(&link.name)) {
+    let vnis = own.filter_map(|link| names::vni_of_bridge(&link.name));
+    for vni in vnis.filter(|vni| Some(*vni) != but) {
         leave(vni, network)?;
     }
     Ok(())

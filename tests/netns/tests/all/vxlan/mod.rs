@@ -4,6 +4,7 @@ mod changed;
 mod computed;
 mod evpn;
 mod fleet;
+mod former;
 mod gateway;
 mod lifecycle;
 mod mended;
@@ -25,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         evpn::trials(),
         lifecycle::trials(),
         mended::trials(),
+        former::trials(),
         old_kernel::trials(),
         storm::trials(),
         refused::trials(),
