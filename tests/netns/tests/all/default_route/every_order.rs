@@ -5,19 +5,37 @@ use libtest_mimic::Trial;
 use netns::{Call, Container, Plugins, trial};
 use serde_json::{Value, json};
 
-use super::scene::{Scene, at_once, call, defaults, network, orders};
+use super::scene::{BOTH, Families, Scene, at_once, call, defaults, label, network_of, orders};
 
 const OURS: Plugins = Plugins::Slash24;
 
 pub(super) fn trials() -> Vec<Trial> {
-    let counts = [2, 3, 4];
-    let of = |count| {
-        trial(
-            format!("default-route/every-order/ours/{count}-networks"),
-            move || every_order(count),
-        )
-    };
-    counts.map(of).into()
+    let both = [2, 3, 4].map(|count| (count, BOTH));
+    let one: [(usize, Families); 4] = [(2, &[true]), (2, &[false]), (3, &[true]), (3, &[false])];
+    let mut trials = Vec::new();
+    for (count, families) in both.into_iter().chain(one) {
+        let name = format!("{count}-networks/{}", label(families));
+        for (part, owners) in parts(count, families).into_iter().enumerate() {
+            trials.push(trial(
+                format!("default-route/every-order/ours/{name}/{part}"),
+                move || every_order(count, families, &owners),
+            ));
+        }
+    }
+    trials
+}
+
+/// Who owns the default route in one trial after the other: of four networks each has many
+/// orders.
+fn parts(count: usize, families: Families) -> Vec<Vec<Owners>> {
+    let mut owners = owners(count);
+    // In a family that no network has nobody can own anything.
+    owners.retain(|owners| match families {
+        [ipv4] => owners[usize::from(*ipv4)].is_none(),
+        _ => true,
+    });
+    let size = if count == 4 { 2 } else { owners.len() };
+    owners.chunks(size).map(<[Owners]>::to_vec).collect()
 }
 
 /// Who owns the default route, for IPv4 and IPv6: a network, or nobody in particular.
@@ -36,49 +54,33 @@ fn owners(count: usize) -> Vec<Owners> {
         .collect()
 }
 
-fn configuration(number: usize, owners: Owners) -> Value {
+fn configuration(number: usize, families: Families, owners: Owners) -> Value {
     let owns = owners.map(|owner| owner == Some(number));
     let wish = match owns {
-        [false, false] => return network(number, json!({})),
+        [false, false] => return network_of(families, number, json!({})),
         [true, true] => json!({"priority": 7}),
         [true, false] => json!({"ipv4": {"priority": 7}}),
         [false, true] => json!({"ipv6": true}),
     };
-    network(number, json!({"defaultRoute": wish}))
+    network_of(families, number, json!({"defaultRoute": wish}))
 }
 
-fn every_order(count: usize) {
+fn every_order(count: usize, families: Families, owners: &[Owners]) {
     let scene = Scene::new();
     let orders = orders(count);
-    for (round, owners) in owners(count).into_iter().enumerate() {
-        // Orders are many; each set of owners gets its share of them, and all at once.
-        let step = owners_share(count);
-        let mine: Vec<_> = orders.iter().skip(round % step).step_by(step).collect();
+    for owners in owners {
         let mut expected = None;
-        for (turn, order) in mine.iter().enumerate() {
-            let detach = &orders[(turn * 7 + round) % orders.len()];
-            one_order(&scene, owners, Some(order), detach, &mut expected);
+        // Each order of attaching, and each of detaching, and all at once.
+        for (turn, order) in orders.iter().map(Some).chain([None]).enumerate() {
+            let detach = &orders[(turn * 7) % orders.len()];
+            one_order(&scene, families, *owners, order, detach, &mut expected);
         }
-        one_order(
-            &scene,
-            owners,
-            None,
-            &orders[round % orders.len()],
-            &mut expected,
-        );
-    }
-}
-
-fn owners_share(count: usize) -> usize {
-    match count {
-        4 => 12,
-        3 => 3,
-        _ => 1,
     }
 }
 
 fn one_order(
     scene: &Scene,
+    families: Families,
     owners: Owners,
     attach: Option<&Vec<usize>>,
     detach: &[usize],
@@ -86,7 +88,14 @@ fn one_order(
 ) {
     let container = scene.host.container("c");
     let calls: Vec<Call<'_>> = (0..detach.len())
-        .map(|number| call(OURS, &container, number, &configuration(number, owners)))
+        .map(|number| {
+            call(
+                OURS,
+                &container,
+                number,
+                &configuration(number, families, owners),
+            )
+        })
         .collect();
     match attach {
         Some(order) => order.iter().for_each(|number| {
@@ -101,17 +110,27 @@ fn one_order(
     assert_eq!(&found, expected, "attached in the order {attach:?}");
 
     let mut here: Vec<usize> = (0..detach.len()).collect();
-    the_owner_serves(scene, &container, owners, &here);
+    the_owner_serves(scene, &container, families, owners, &here);
     for number in detach {
         calls[*number].del().success();
         here.retain(|other| other != number);
-        the_owner_serves(scene, &container, owners, &here);
+        the_owner_serves(scene, &container, families, owners, &here);
     }
 }
 
 /// The owner if it is there, or else the first interface, is the way out of each family.
-fn the_owner_serves(scene: &Scene, container: &Container<'_>, owners: Owners, here: &[usize]) {
+fn the_owner_serves(
+    scene: &Scene,
+    container: &Container<'_>,
+    families: Families,
+    owners: Owners,
+    here: &[usize],
+) {
     for (owner, ipv4) in owners.into_iter().zip([true, false]) {
+        if !families.contains(&ipv4) {
+            assert_eq!(defaults(container, ipv4), Vec::<String>::new());
+            continue;
+        }
         let owner = owner.filter(|owner| here.contains(owner));
         let expected = owner.or(here.first().copied());
         let routes = defaults(container, ipv4);

@@ -5,44 +5,39 @@ use libtest_mimic::Trial;
 use netns::{Call, Container, Host, Namespace, Outcome, Plugins, trial};
 use serde_json::{Value, json};
 
-use super::scene::{Scene, at_once, call, defaults, network, orders};
+use super::scene::{BOTH, Families, Scene, at_once, call, defaults, label, network_of, orders};
 use crate::network::{merge, with_previous};
-use crate::subject::ours;
 
 const OURS: Plugins = Plugins::Slash24;
 const DEBIANS: Plugins = Plugins::Debian;
 
 pub(super) fn trials() -> Vec<Trial> {
+    use Kind::{Chained, Ours, Stranger, Wrapped};
     let mut trials = Vec::new();
-    for (name, kinds) in [
+    for (name, kinds, families) in [
+        ("wrapped", vec![Wrapped, Wrapped, Wrapped, Ours], BOTH),
+        ("chained", vec![Chained; 3], BOTH),
+        ("wrapped-with-ours", vec![Wrapped, Ours, Chained], BOTH),
+        ("with-a-stranger", vec![Stranger, Ours, Wrapped], BOTH),
+        ("wrapped", vec![Wrapped, Ours], BOTH),
+        ("wrapped", vec![Chained, Wrapped], BOTH),
+        ("with-a-stranger", vec![Stranger, Wrapped], BOTH),
         (
-            "wrapped",
-            vec![Kind::Wrapped, Kind::Wrapped, Kind::Wrapped, Kind::Ours],
+            "with-two-strangers",
+            vec![Stranger, Wrapped, Stranger],
+            BOTH,
         ),
-        ("chained", vec![Kind::Chained; 3]),
-        (
-            "wrapped-with-ours",
-            vec![Kind::Wrapped, Kind::Ours, Kind::Chained],
-        ),
-        (
-            "with-a-stranger",
-            vec![Kind::Stranger, Kind::Ours, Kind::Wrapped],
-        ),
+        ("mixed", vec![Wrapped, Ours, Chained], &[true]),
+        ("mixed", vec![Ours, Chained, Wrapped], &[false]),
+        ("with-a-stranger", vec![Wrapped, Stranger], &[true]),
+        ("with-a-stranger", vec![Wrapped, Stranger], &[false]),
     ] {
-        let name = format!("default-route/every-order/{name}/{}-networks", kinds.len());
-        trials.push(trial(name, move || every_order(&kinds)));
+        let (count, label) = (kinds.len(), label(families));
+        let first = format!("{:?}", kinds[0]).to_lowercase();
+        let name =
+            format!("default-route/every-order/{name}/{count}-networks/{first}-first/{label}");
+        trials.push(trial(name, move || every_order(&kinds, families)));
     }
-    trials.extend(ours(
-        "default-route/plugin/result-check-and-restore",
-        result_check_and_restore,
-    ));
-    trials.extend(ours("default-route/plugin/all-or-nothing", all_or_nothing));
-    trials.extend(ours(
-        "default-route/plugin/del-with-little-left",
-        del_with_little_left,
-    ));
-    trials.extend(ours("default-route/plugin/odd-routes", odd_routes));
-    trials.extend(ours("default-route/plugin/gc-and-status", gc_and_status));
     trials
 }
 
@@ -59,6 +54,13 @@ pub(super) enum Kind {
     Stranger,
 }
 
+impl Kind {
+    /// Whether `default-route` comes with it.
+    fn cares(self) -> bool {
+        [Kind::Wrapped, Kind::Chained].contains(&self)
+    }
+}
+
 /// One network's attachment, however many calls it takes.
 pub(super) struct Network<'h> {
     pub(super) main: Call<'h>,
@@ -67,7 +69,17 @@ pub(super) struct Network<'h> {
 
 impl<'h> Network<'h> {
     pub(super) fn new(kind: Kind, container: &Container<'h>, number: usize, keys: Value) -> Self {
-        let mut plain = network(number, json!({}));
+        Self::of(BOTH, kind, container, number, keys)
+    }
+
+    fn of(
+        families: Families,
+        kind: Kind,
+        container: &Container<'h>,
+        number: usize,
+        keys: Value,
+    ) -> Self {
+        let mut plain = network_of(families, number, json!({}));
         if plain["type"] == "ptp" {
             // The reference's waits seconds for each address of its cables.
             merge(
@@ -79,7 +91,8 @@ impl<'h> Network<'h> {
             json!({"cniVersion": "1.0.0", "name": plain["name"], "type": "default-route"});
         match kind {
             Kind::Ours => {
-                let main = call(OURS, container, number, &network(number, keys));
+                let config = network_of(families, number, keys);
+                let main = call(OURS, container, number, &config);
                 Network { main, fix: None }
             }
             Kind::Wrapped => {
@@ -117,7 +130,7 @@ impl<'h> Network<'h> {
         }
     }
 
-    fn check(&self, result: &Value) -> Outcome {
+    pub(super) fn check(&self, result: &Value) -> Outcome {
         let (call, config) = match &self.fix {
             Some((call, config)) => (call, config.clone()),
             None => (
@@ -152,14 +165,16 @@ pub(super) fn offer_theirs(host: &Host) {
 }
 
 /// With each network as the owner, and none: whatever the order, the end is the same.
-fn every_order(kinds: &[Kind]) {
+fn every_order(kinds: &[Kind], families: Families) {
     let scene = Scene::new();
     offer_theirs(&scene.host);
+    without_probing(&scene.host);
     let orders = orders(kinds.len());
+    let has_stranger = kinds.contains(&Kind::Stranger);
     // A stranger comes before all until somebody who cares comes after it.
     let is_fair = |order: &&Vec<usize>| {
-        kinds[order[order.len() - 1]] != Kind::Stranger
-            && (!kinds.contains(&Kind::Stranger) || kinds[order[order.len() - 1]] == Kind::Wrapped)
+        let last = kinds[order[order.len() - 1]];
+        !has_stranger || last.cares()
     };
     let fair: Vec<_> = orders.iter().filter(is_fair).collect();
     let owners = std::iter::once(None).chain((0..kinds.len()).map(Some));
@@ -167,28 +182,46 @@ fn every_order(kinds: &[Kind]) {
         if owner.is_some_and(|owner| kinds[owner] == Kind::Stranger) {
             continue;
         }
-        let step = if kinds.len() == 4 { 12 } else { 2 };
         let mut expected = None;
-        for (turn, order) in fair.iter().skip(round % step).step_by(step).enumerate() {
-            let detach = &orders[(turn * 5 + round) % orders.len()];
-            one_order(&scene, kinds, owner, Some(order), detach, &mut expected);
+        let mut one_order = |order: Option<&[usize]>, detach: &[usize]| {
+            one_order(&scene, kinds, families, owner, order, detach, &mut expected);
+        };
+        // Of four there are many orders: each is one owner's.
+        let share = if kinds.len() == 4 { kinds.len() + 1 } else { 1 };
+        let all = fair.iter().enumerate();
+        for (turn, order) in all.skip(round % share).step_by(share) {
+            // Each order of detaching as well.
+            let turns = if has_stranger { orders.len() } else { 1 };
+            for again in 0..turns {
+                one_order(Some(order), &orders[(turn * 5 + again) % orders.len()]);
+            }
         }
-        if !kinds.contains(&Kind::Stranger) {
-            let detach = &orders[round % orders.len()];
-            one_order(&scene, kinds, owner, None, detach, &mut expected);
-        }
+        one_order(None, &orders[round % orders.len()]);
     }
+}
+
+/// The reference's waits until the kernel has found out that nobody else has its IPv6
+/// addresses, a second or two each time; here nobody has.
+fn without_probing(place: &impl Namespace) {
+    place.run(|| {
+        for group in ["all", "default"] {
+            let parameter = format!("/proc/sys/net/ipv6/conf/{group}/accept_dad");
+            std::fs::write(parameter, "0").expect("every kernel with IPv6 has it");
+        }
+    });
 }
 
 fn one_order(
     scene: &Scene,
     kinds: &[Kind],
+    families: Families,
     owner: Option<usize>,
     attach: Option<&[usize]>,
     detach: &[usize],
     expected: &mut Option<[Vec<String>; 2]>,
 ) {
     let container = scene.host.container("c");
+    without_probing(&container);
     let keys = |number| match owner == Some(number) {
         true => json!({"defaultRoute": {"priority": 7}}),
         false => json!({}),
@@ -196,13 +229,23 @@ fn one_order(
     let networks: Vec<Network<'_>> = kinds
         .iter()
         .enumerate()
-        .map(|(number, kind)| Network::new(*kind, &container, number, keys(number)))
+        .map(|(number, kind)| Network::of(families, *kind, &container, number, keys(number)))
         .collect();
     match attach {
         Some(order) => order.iter().for_each(|number| {
             networks[*number].add();
         }),
         None => {
+            // A stranger needs somebody who cares after it, who starts once it is there.
+            let is_last = |number: usize| {
+                let has_stranger = kinds.contains(&Kind::Stranger);
+                has_stranger && kinds.iter().rposition(|kind| kind.cares()) == Some(number)
+            };
+            let (last, networks): (Vec<_>, Vec<_>) = networks
+                .iter()
+                .enumerate()
+                .partition(|(number, _)| is_last(*number));
+            let networks: Vec<_> = networks.into_iter().map(|(_, network)| network).collect();
             let all: Vec<_> = networks
                 .iter()
                 .map(|network| network.main.clone())
@@ -223,6 +266,9 @@ fn one_order(
                 .for_each(|outcome| {
                     outcome.success();
                 });
+            last.iter().for_each(|(_, network)| {
+                network.add();
+            });
         }
     }
     let found = [true, false].map(|ipv4| defaults(&container, ipv4));
@@ -233,11 +279,11 @@ fn one_order(
     );
 
     let mut here: Vec<usize> = (0..kinds.len()).collect();
-    the_owner_serves(scene, &container, kinds, owner, &here);
+    the_owner_serves(scene, &container, kinds, families, owner, &here);
     for number in detach {
         networks[*number].del();
         here.retain(|other| other != number);
-        the_owner_serves(scene, &container, kinds, owner, &here);
+        the_owner_serves(scene, &container, kinds, families, owner, &here);
     }
 }
 
@@ -245,23 +291,29 @@ fn the_owner_serves(
     scene: &Scene,
     container: &Container<'_>,
     kinds: &[Kind],
+    families: Families,
     owner: Option<usize>,
     here: &[usize],
 ) {
-    let stranger = here
+    let kind_of = |number: &&usize| kinds[**number];
+    let mut strangers = here
         .iter()
-        .copied()
-        .find(|number| kinds[*number] == Kind::Stranger);
-    let cares = here
-        .iter()
-        .any(|number| [Kind::Wrapped, Kind::Chained].contains(&kinds[*number]));
+        .filter(|number| kind_of(number) == Kind::Stranger);
+    let stranger = strangers.next().copied();
+    let cares = here.iter().any(|number| kinds[*number].cares());
     let owner = owner.filter(|owner| here.contains(owner));
-    // When nobody is left who cares, a stranger is before all again, as it was made.
+    // When nobody is left who cares, a stranger is before all again, as it was made; of two
+    // the first that came is for IPv4, and for IPv6 both share the load.
+    let is_shared = !cares && strangers.next().is_some();
     let expected = stranger
         .filter(|_| !cares)
         .or(owner)
         .or(here.first().copied());
-    for ipv4 in [true, false] {
+    for ipv4 in families.iter().copied() {
+        if is_shared {
+            assert!(scene.leaves_by(container, ipv4).is_some());
+            continue;
+        }
         let routes = defaults(container, ipv4);
         if expected.is_some() {
             // Debian's bridges probe their IPv6 addresses before they serve.
@@ -274,208 +326,4 @@ fn the_owner_serves(
         }
         assert_eq!(routes.len(), here.len());
     }
-}
-
-fn result_check_and_restore() {
-    let scene = Scene::new();
-    offer_theirs(&scene.host);
-    let container = scene.host.container("c");
-    let stranger = Network::new(Kind::Stranger, &container, 0, json!({}));
-    stranger.add();
-    let before = [true, false].map(|ipv4| defaults(&container, ipv4));
-    let fixed = Network::new(Kind::Wrapped, &container, 1, json!({"defaultRoute": true}));
-    let result = fixed.add();
-    let routes = result["routes"].as_array().expect("there are routes");
-    for (route, family) in routes.iter().zip(["-4", "-6"]) {
-        let all = container.routes(family);
-        let serving = all
-            .iter()
-            .find(|route| route["dst"] == "default")
-            .expect("there is one");
-        assert_eq!(serving["dev"], "eth1");
-        assert_eq!(
-            (&route["gw"], &route["priority"]),
-            (&serving["gateway"], &serving["metric"])
-        );
-    }
-    let alias = container.link("eth1").expect("it is there")["ifalias"].clone();
-    assert_eq!(alias, "slash24 net1 c eth1");
-    fixed.check(&result).success();
-
-    // Somebody adds one that is before all: by right it is not.
-    container.ip("route add default via 10.1.0.1 dev eth0");
-    let error = fixed.check(&result).failure();
-    let says = "default route for IPv4: expected that of eth1, found that of eth0";
-    assert_eq!(error["msg"], says);
-    container.ip("route del default via 10.1.0.1 dev eth0 metric 0");
-    fixed.check(&result).success();
-
-    fixed.del();
-    assert_eq!([true, false].map(|ipv4| defaults(&container, ipv4)), before);
-    fixed.del();
-    stranger.del();
-    fixed.del();
-}
-
-fn all_or_nothing() {
-    let scene = Scene::new();
-    offer_theirs(&scene.host);
-    let container = scene.host.container("c");
-    let stranger = Network::new(Kind::Stranger, &container, 0, json!({}));
-    stranger.add();
-    let before = [true, false].map(|ipv4| defaults(&container, ipv4));
-    let mut bare = network(1, json!({}));
-    merge(&mut bare, json!({"ipam": null}));
-    let config = json!({"cniVersion": "1.0.0", "name": "net1", "type": "default-route",
-        "defaultRoute": true, "delegate": bare});
-    let error = theirs(call(OURS, &container, 1, &config)).add().failure();
-    assert!(
-        error["msg"]
-            .as_str()
-            .is_some_and(|text| text.contains("\"defaultRoute\" is true")),
-        "{error}"
-    );
-    assert!(container.link("eth1").is_none());
-    assert_eq!([true, false].map(|ipv4| defaults(&container, ipv4)), before);
-
-    for (keys, says) in [
-        (json!({}), "neither \"prevResult\" nor \"delegate\""),
-        (json!({"delegate": {}}), "\"delegate\""),
-        (json!({"delegate": {"type": "nowhere"}}), "nowhere"),
-        (
-            json!({"delegate": network(1, json!({})), "routerAdvertisements": "maybe"}),
-            "\"routerAdvertisements\"",
-        ),
-    ] {
-        let mut config = json!({"cniVersion": "1.0.0", "name": "net1", "type": "default-route"});
-        merge(&mut config, keys);
-        let error = theirs(call(OURS, &container, 1, &config)).add().failure();
-        assert!(
-            error["msg"]
-                .as_str()
-                .is_some_and(|text| text.contains(says)),
-            "{error}"
-        );
-        assert!(container.link("eth1").is_none());
-    }
-}
-
-fn del_with_little_left() {
-    let scene = Scene::new();
-    offer_theirs(&scene.host);
-    let [one, two] = ["one", "two"].map(|id| scene.host.container(id));
-    let wrapped = Network::new(Kind::Wrapped, &one, 1, json!({"defaultRoute": true}));
-    let other = Network::new(Kind::Wrapped, &two, 1, json!({"defaultRoute": true}));
-    let result = wrapped.add();
-    other.add();
-    let after = [true, false].map(|ipv4| defaults(&two, ipv4));
-    // The path leads to another container by now: what is there is not touched.
-    let config: Value = serde_json::from_str(wrapped.main.input()).expect("it is JSON");
-    let lost = with_previous(&config, &result);
-    for netns in ["/run/netns/gone", ""] {
-        wrapped.main.clone().env("CNI_NETNS", netns).del().success();
-    }
-    let reused = wrapped
-        .main
-        .clone()
-        .stdin(&lost.to_string())
-        .env("CNI_NETNS", two.netns());
-    let fix = json!({"cniVersion": "1.0.0", "name": "net1", "type": "default-route", "prevResult": result});
-    reused.stdin(&fix.to_string()).del().success();
-    assert_eq!([true, false].map(|ipv4| defaults(&two, ipv4)), after);
-    other.del();
-    wrapped.del();
-    wrapped.main.clone().without("CNI_NETNS").del().success();
-}
-
-/// What foreign plugins and people make of default routes.
-fn odd_routes() {
-    let scene = Scene::new();
-    offer_theirs(&scene.host);
-    let container = scene.host.container("c");
-    let mut plain = network(1, json!({}));
-    merge(&mut plain["ipam"], json!({"routes": null}));
-    let wrapped =
-        json!({"cniVersion": "1.0.0", "name": "net1", "type": "default-route", "delegate": plain});
-    for (made, ipv4, expected) in [
-        // Shared between two links, and between two routers of one.
-        (
-            "route add 0.0.0.0/0 nexthop via 10.9.0.1 dev x0 nexthop via 10.8.0.1 dev x1",
-            true,
-            "x0 via 10.9.0.1",
-        ),
-        (
-            "route add ::/0 nexthop via fd09::1 dev x0 nexthop via fd08::1 dev x1",
-            false,
-            "x0 via fd09::1",
-        ),
-        // A router that is not in the subnet.
-        (
-            "route add 0.0.0.0/0 via 192.0.2.99 dev x0 onlink",
-            true,
-            "x0 via 192.0.2.99",
-        ),
-        // No router at all.
-        ("route add 0.0.0.0/0 dev x0", true, "x0 via null"),
-        // An IPv6 router for IPv4.
-        (
-            "route add 0.0.0.0/0 via inet6 fe80::9 dev x0",
-            true,
-            "x0 via null",
-        ),
-    ] {
-        container.ip(
-            "link add x0 type veth peer name y0\nlink set x0 up\nlink set y0 up\n\
-             link add x1 type veth peer name y1\nlink set x1 up\nlink set y1 up\n\
-             address add 10.9.0.2/24 dev x0\naddress add fd09::2/64 dev x0 nodad\n\
-             address add 10.8.0.2/24 dev x1\naddress add fd08::2/64 dev x1 nodad",
-        );
-        container.ip(made);
-        let call = theirs(call(OURS, &container, 1, &wrapped));
-        call.add().success();
-        let found = defaults(&container, ipv4);
-        assert!(
-            found[0].replace('"', "").starts_with(expected),
-            "{made}: {found:?}"
-        );
-        call.del().success();
-        container.ip("link del x0\nlink del x1");
-    }
-}
-
-/// What is not about one attachment goes to the plugin inside, with what the runtime vouches for.
-fn gc_and_status() {
-    let scene = Scene::new();
-    let container = scene.host.container("c");
-    let config = json!({"cniVersion": "1.1.0", "name": "net1", "type": "default-route",
-        "delegate": network(1, json!({}))});
-    let call = call(OURS, &container, 1, &config);
-    call.add().success();
-    let lease = || scene.host.read("/var/lib/cni/networks/net1/10.2.0.2");
-    let collect = |valid: Value| {
-        let mut config = config.clone();
-        merge(&mut config, json!({"cni.dev/valid-attachments": valid}));
-        call.clone()
-            .stdin(&config.to_string())
-            .command("GC")
-            .success();
-    };
-    collect(json!([{"containerID": "c", "ifname": "eth1"}]));
-    assert!(lease().is_some());
-    collect(json!([]));
-    assert_eq!(lease(), None);
-    call.command("STATUS").success();
-    let mut broken = config.clone();
-    broken["delegate"]["mtu"] = json!("large");
-    let error = call
-        .clone()
-        .stdin(&broken.to_string())
-        .command("STATUS")
-        .failure();
-    assert!(
-        error["msg"]
-            .as_str()
-            .is_some_and(|text| text.contains("\"mtu\"")),
-        "{error}"
-    );
 }

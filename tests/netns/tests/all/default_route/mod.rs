@@ -5,6 +5,7 @@ mod chosen;
 mod every_order;
 mod explained;
 mod mixed;
+mod plugin;
 mod restored;
 mod scene;
 mod wishes;
@@ -18,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         every_order::trials(),
         explained::trials(),
         mixed::trials(),
+        plugin::trials(),
         restored::trials(),
         wishes::trials(),
     ]

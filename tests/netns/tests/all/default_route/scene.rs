@@ -56,7 +56,7 @@ impl Scene {
         let outside = OUTSIDE[usize::from(!ipv4)];
         let connect = || container.tcp(&self.fabric, outside).ok();
         let source = (0..TRIES).find_map(|_| connect())?;
-        Some(network_of(source.ip()))
+        Some(number_of(source.ip()))
     }
 }
 
@@ -67,7 +67,7 @@ pub(super) fn subnets(number: usize) -> [String; 2] {
 }
 
 /// The number of the network that an address is in.
-fn network_of(address: IpAddr) -> usize {
+fn number_of(address: IpAddr) -> usize {
     let number = match address {
         IpAddr::V4(ip) => usize::from(ip.octets()[1]),
         IpAddr::V6(ip) => usize::from(ip.segments()[1]),
@@ -100,6 +100,37 @@ pub(super) fn network(number: usize, keys: Value) -> Value {
     };
     merge(&mut config, kind);
     merge(&mut config, keys);
+    config
+}
+
+/// Which families networks have: whether IPv4 is one.
+pub(super) type Families = &'static [bool];
+pub(super) const BOTH: Families = &[true, false];
+
+/// The families, for the name of a trial.
+pub(super) fn label(families: Families) -> &'static str {
+    match families {
+        [true] => "ipv4",
+        [false] => "ipv6",
+        _ => "both",
+    }
+}
+
+/// A [`network`] of these families.
+pub(super) fn network_of(families: Families, number: usize, keys: Value) -> Value {
+    let mut config = network(number, keys);
+    let subnets = subnets(number);
+    let subnets: Vec<_> = families
+        .iter()
+        .map(|ipv4| subnets[usize::from(!ipv4)].as_str())
+        .collect();
+    let everywhere = families.iter().map(|ipv4| match ipv4 {
+        true => json!({"dst": "0.0.0.0/0"}),
+        false => json!({"dst": "::/0"}),
+    });
+    let routes: Vec<_> = everywhere.collect();
+    config["ipam"] = host_local(&subnets);
+    config["ipam"]["routes"] = json!(routes);
     config
 }
 
