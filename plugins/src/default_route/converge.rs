@@ -90,7 +90,12 @@ fn restore_family(netlink: &mut Netlink, ipv4: bool) -> Result<()> {
         }
         refused = carry_out(netlink, &changes).err();
     }
-    Err(refused.unwrap_or(Error::RoutesInFlux))
+    match refused {
+        // What the kernel does not take back, because its gateway is out of reach by now,
+        // stays aside and serves from there: DEL has done what can be done.
+        Some(Error::Kernel(kernel::Error::Refused { .. })) => Ok(()),
+        refused => Err(refused.unwrap_or(Error::RoutesInFlux)),
+    }
 }
 
 fn find(netlink: &mut Netlink, ipv4: bool) -> Result<Found> {

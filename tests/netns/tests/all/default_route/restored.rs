@@ -167,4 +167,15 @@ fn what_has_changed() {
         Some(2),
         "{v6:?}"
     );
+    container.ip("link del x0\nlink del x1");
+
+    // A gateway that is out of reach by now is in nobody's way.
+    links(&container);
+    container.ip("route add default via 10.9.0.1 dev x0");
+    wrapped.add();
+    container.ip("address add 10.7.0.2/24 dev x0\naddress del 10.9.0.2/24 dev x0");
+    wrapped.del();
+    let [v4, _] = told(&container);
+    assert_eq!(v4.len(), 1, "{v4:?}");
+    assert_eq!(v4[0]["gateway"], "10.9.0.1");
 }
