@@ -41,7 +41,8 @@ const CARRIER_FLAGS: [&str; 4] = ["LOWER_UP", "M-DOWN", "NO-CARRIER", "linkdown"
 /// files below some directories, each under a telling key.
 ///
 /// Link-local IPv6 addresses and their routes are left out: they come and go with their links,
-/// which are here, but not in the same instant.
+/// which are here, but not in the same instant. So are the routes of IPv6 addresses to the place
+/// itself, which the kernel sets some time after the address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot(BTreeMap<String, Value>);
 
@@ -129,9 +130,10 @@ impl Snapshot {
     fn routes(&mut self, place: &impl Namespace, family: &str) {
         for mut route in list(place.ip_json(&format!("{family} route show table all"))) {
             forget_carrier(&mut route);
-            let to = text(&route["dst"]);
-            if !to.starts_with("fe80:") && !to.starts_with("ff00:") {
-                let (table, device) = (text(&route["table"]), text(&route["dev"]));
+            let (to, table) = (text(&route["dst"]), text(&route["table"]));
+            let is_late = family == "-6" && table == "local";
+            if !is_late && !to.starts_with("fe80:") && !to.starts_with("ff00:") {
+                let device = text(&route["dev"]);
                 self.insert(format!("route {family} {table} {to} {device}"), route);
             }
         }
