@@ -164,9 +164,9 @@ pub trait Namespace: Sync {
         })
     }
 
-    /// Asserts that an echo request is answered.
+    /// Asserts that an echo request is answered. A busy machine may take its time.
     fn ping(&self, address: &str) {
-        if !self.reaches(address) {
+        if !(0..5).any(|_| self.reaches(address)) {
             panic!(
                 "{} does not reach {address}\naddresses: {:#}\nroutes: {:#}{:#}\nneighbours: {:#}",
                 self.name(),
@@ -186,7 +186,8 @@ pub trait Namespace: Sync {
         let address: IpAddr = address.parse().map_err(io::Error::other)?;
         let listener = to.run(|| TcpListener::bind((address, 0)))?;
         let server = listener.local_addr()?;
-        let _client = self.run(|| TcpStream::connect_timeout(&server, vm::patience(PATIENCE)))?;
+        let _client =
+            self.run(|| TcpStream::connect_timeout(&server, vm::patience(5 * PATIENCE)))?;
         Ok(listener.accept()?.1)
     }
 }

@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use crate::{Feature, vm};
 
 /// No honest trial takes this long; one that does waits for something that will not come.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A trial that passes if `story` returns and fails if it panics.
 ///
