@@ -22,9 +22,9 @@ pub enum Fault {
         "\"underlay\": \"{0}\" is neither an interface of this host nor an address; it is one of them, or a template of an address such as \"10.{{rack}}.{{slot}}.1\""
     )]
     NoUnderlay(String),
-    /// One address for all places.
+    /// An interface, nothing, or one address for all places.
     #[error(
-        "\"underlay\": \"{0}\" is the same for all places; it must be a template of an address such as \"10.{{rack}}.{{slot}}.1\""
+        "\"underlay\": \"{0}\" does not say where the hosts at other places are; with \"peers.places\" it must be a template of an address such as \"10.{{rack}}.{{slot}}.1\""
     )]
     NotTemplate(String),
     /// The underlay's link has no address.

@@ -27,7 +27,7 @@ struct Raw {
     underlay: String,
     location: Value,
     ttl: u8,
-    tos: Tos,
+    tos: Value,
     udp_checksum: Option<bool>,
     source_port_range: String,
     mtu: u32,
@@ -44,6 +44,10 @@ struct Raw {
     is_gateway: bool,
     is_default_gateway: bool,
     ip_masq: bool,
+    enabledad: bool,
+    vlan: i64,
+    vlan_trunk: Vec<Value>,
+    promisc_mode: bool,
 }
 
 impl Default for Raw {
@@ -54,7 +58,7 @@ impl Default for Raw {
             underlay: String::new(),
             location: Value::Null,
             ttl: 0,
-            tos: Tos::Number(0),
+            tos: Value::Null,
             udp_checksum: None,
             source_port_range: String::new(),
             mtu: 0,
@@ -69,15 +73,12 @@ impl Default for Raw {
             is_gateway: false,
             is_default_gateway: false,
             ip_masq: false,
+            enabledad: false,
+            vlan: 0,
+            vlan_trunk: Vec::new(),
+            promisc_mode: false,
         }
     }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Tos {
-    Number(u8),
-    Word(String),
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -122,6 +123,7 @@ pub(super) struct Keys {
     pub(super) has_gateway: bool,
     pub(super) is_default_gateway: bool,
     pub(super) masquerades: bool,
+    pub(super) detects_duplicates: bool,
 }
 
 impl Keys {
@@ -141,8 +143,12 @@ impl Keys {
             let right = format!("{LEAST_MTU} bytes or more, or 0 for what fits");
             return Err(bad("mtu", &raw.mtu.to_string(), &right));
         }
+        refuse_keys_of_bridge(&raw)?;
         let mode = mode(&raw.mode)?;
         let source = peers(&raw.peers)?;
+        if matches!(source, Source::Places(_)) && raw.underlay.is_empty() {
+            return Err(super::fault::Fault::NotTemplate(raw.underlay).into());
+        }
         let has_gateway = has_gateway(&raw, mode)?;
         if mode == Mode::L3 && matches!(source, Source::Group(_) | Source::Evpn) {
             return Err(bad(
@@ -170,6 +176,7 @@ impl Keys {
             has_gateway,
             is_default_gateway: raw.is_default_gateway,
             masquerades: raw.ip_masq,
+            detects_duplicates: raw.enabledad,
         })
     }
 
@@ -212,6 +219,22 @@ pub(super) fn bad(key: &'static str, value: &str, right: &str) -> Error {
     }
 }
 
+/// What `bridge` has and a tenant's segment has not: who moves a network is to know.
+fn refuse_keys_of_bridge(raw: &Raw) -> Result<()> {
+    let vlans = "none, as a segment has no VLANs; another network with a \"vni\" of its own is one";
+    if raw.vlan != 0 {
+        return Err(bad("vlan", &raw.vlan.to_string(), vlans));
+    }
+    if !raw.vlan_trunk.is_empty() {
+        return Err(bad("vlanTrunk", "[…]", vlans));
+    }
+    if raw.promisc_mode {
+        let right = "false, as the host takes nothing in from a tenant's segment";
+        return Err(bad("promiscMode", "true", right));
+    }
+    Ok(())
+}
+
 fn mode(text: &str) -> Result<Mode> {
     match text {
         "" | "l2" => Ok(Mode::L2),
@@ -250,14 +273,16 @@ fn location(config: &Config, own: &Value) -> Result<place::Location> {
     Ok(parsed.map_err(|cause| super::fault::Fault::Place { key, cause })?)
 }
 
-fn tos(tos: &Tos) -> Result<Option<u8>> {
-    match tos {
-        Tos::Number(number) => Ok(Some(*number).filter(|tos| *tos != 0)),
+fn tos(tos: &Value) -> Result<Option<u8>> {
+    let number = tos.as_u64().map(u8::try_from);
+    match (tos, number) {
+        (Value::Null, _) => Ok(None),
+        (_, Some(Ok(number))) => Ok(Some(number).filter(|tos| *tos != 0)),
         // As the kernel has it: 1 is no value of its own.
-        Tos::Word(word) if word == "inherit" => Ok(Some(1)),
-        Tos::Word(word) => Err(bad(
+        (Value::String(word), _) if word == "inherit" => Ok(Some(1)),
+        _ => Err(bad(
             "tos",
-            &format!("\"{word}\""),
+            &tos.to_string(),
             "a number from 0 to 255, or \"inherit\"",
         )),
     }
@@ -402,6 +427,17 @@ mod tests {
             (json!({"port": 65536}), ["\"port\"", "65536"]),
             (json!({"mtu": 60}), ["\"mtu\": 60", "68"]),
             (json!({"tos": "high"}), ["\"tos\": \"high\"", "inherit"]),
+            (json!({"tos": 300}), ["\"tos\": 300", "255"]),
+            (json!({"vlan": 5}), ["\"vlan\": 5", "\"vni\""]),
+            (
+                json!({"vlanTrunk": [{"id": 1}]}),
+                ["\"vlanTrunk\"", "\"vni\""],
+            ),
+            (json!({"promiscMode": true}), ["\"promiscMode\"", "false"]),
+            (
+                json!({"peers": {"places": {"rack": "1-4"}}}),
+                ["\"underlay\"", "template"],
+            ),
             (
                 json!({"sourcePortRange": "9-1"}),
                 ["\"sourcePortRange\": \"9-1\"", "49152"],

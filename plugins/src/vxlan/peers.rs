@@ -115,11 +115,15 @@ fn except(mut all: Vec<Peer>, own: IpAddr, source: String) -> Result<Vec<Peer>> 
 
 fn template(underlay: Option<&str>) -> Result<AddressTemplate> {
     let text = underlay.unwrap_or_default();
-    let parsed = AddressTemplate::parse(text);
-    let template = parsed.map_err(|cause| Fault::Place {
-        key: "underlay",
-        cause,
-    })?;
+    let template = match AddressTemplate::parse(text) {
+        Err(place::Error::NotAddress(_)) => {
+            return Err(Fault::NotTemplate(text.to_owned()).into());
+        }
+        parsed => parsed.map_err(|cause| Fault::Place {
+            key: "underlay",
+            cause,
+        })?,
+    };
     match template.fields().is_empty() {
         true => Err(Fault::NotTemplate(text.to_owned()).into()),
         false => Ok(template),

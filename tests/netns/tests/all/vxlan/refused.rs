@@ -165,7 +165,7 @@ const CASES: &[Case] = &[
     case(
         "peers/places-without-template",
         7,
-        &["\"underlay\"", "eth0"],
+        &["\"underlay\": \"eth0\"", "must be a template"],
         || json!({"peers": {"places": {"slot": "1-3"}}}),
     ),
     case(
