@@ -54,7 +54,7 @@ pub use raw::begin;
 pub use removal::{OtherEnd, remove_link, remove_links};
 pub use route::{
     NextHop, RouteEntry, RouteKind, add_new_route, add_onlink_route, add_route, append_route,
-    delete_route, prepend_route, replace_route,
+    delete_route, prepend_route, refuse_route, replace_route,
 };
 pub use rule::{Rule, add_rule, delete_rule};
 pub use settle::Settled;

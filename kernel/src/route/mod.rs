@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::route::{RouteAttribute, RouteFlags, RouteMessage};
+use netlink_packet_route::route::{
+    RouteAttribute, RouteFlags, RouteMessage, RouteScope, RouteType,
+};
 use nix::errno::Errno;
 
 pub use entry::{NextHop, RouteEntry, RouteKind};
@@ -56,6 +58,21 @@ pub fn add_onlink_route(dst: IpNetwork, link: u32, gateway: IpAddr) -> Operation
         hop.on_link = true;
     }
     replace_route(&route)
+}
+
+/// Has nothing go to `dst`: who sends there is told that there is no way.
+pub fn refuse_route(dst: IpNetwork) -> Operation {
+    let mut message = RouteEntry::new(dst, 0, None).message();
+    message.header.kind = RouteType::Unreachable;
+    message.header.scope = RouteScope::Universe;
+    let is_link = |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::Oif(_));
+    message.attributes.retain(|attribute| !is_link(attribute));
+    let message = RouteNetlinkMessage::NewRoute(message);
+    Operation::new(
+        message,
+        CREATE | REPLACE,
+        format!("let nothing go to {dst}"),
+    )
 }
 
 /// Deletes the very route; one that is gone already is no error.

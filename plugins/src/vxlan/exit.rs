@@ -23,6 +23,9 @@ const HOST: [IpAddr; 2] = [
     IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)),
 ];
 
+/// How many bits all routers' addresses have in common.
+const OTHERS: [u8; 2] = [8, 64];
+
 /// The router's addresses. 240.0.0.0/4 is reserved for future use (RFC 1112): nobody has
 /// it, Linux routes it, and it never leaves the host. There is one a VNI.
 fn addresses(vni: u32) -> [IpAddr; 2] {
@@ -170,6 +173,13 @@ fn in_router(router: &mut Router, vni: u32, host_mac: Mac) -> Result<()> {
         let default = everywhere(ip);
         operations.extend(default.map(|net| kernel::add_onlink_route(net, uplink, ip)));
     }
+    // Other networks' routers on this host are nobody's business.
+    let others = addresses(vni).into_iter().zip(OTHERS);
+    operations.extend(
+        others
+            .filter_map(|(ip, length)| IpNetwork::new(ip, length).ok())
+            .map(kernel::refuse_route),
+    );
     router.netlink.apply(&operations)?;
     router.inside(|| nft::masquerade_all_by(UPLINK))
 }

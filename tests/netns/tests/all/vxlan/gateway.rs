@@ -233,6 +233,9 @@ fn way_out() {
         assert_eq!(seen.ip().to_string(), "2001:db8::1");
     }
     assert!(!fleet.fabric.reaches("10.9.1.2"));
+    for others in ["240.0.0.200", "fd5b:24e1:90c7:24::c8"] {
+        assert!(!containers[0].reaches(others), "another tenant's router");
+    }
     for (network, container) in networks.iter().zip(&containers) {
         del(network, container);
     }
