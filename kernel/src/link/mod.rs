@@ -57,6 +57,7 @@ const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_LEARNING: u16 = 8;
 const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
 const IFLA_BRPORT_NO: u16 = 18;
+const IFLA_BRPORT_NEIGH_SUPPRESS: u16 = 32;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
 const IFLA_BR_VLAN_DEFAULT_PVID: u16 = 39;
@@ -101,6 +102,8 @@ pub struct Link {
     pub port_number: u16,
     /// What it does with frames as a bridge's port.
     pub port: PortFlags,
+    /// How its bridge treats it; not whether groups pass, which not every kernel tells.
+    pub role: PortRole,
     /// Whether it is a bridge that looks at VLANs.
     pub filters_vlans: bool,
     /// How many hardware addresses a bridge has seen lately, since Linux 6.7.
@@ -192,19 +195,26 @@ impl Link {
     }
 
     fn read_port(&mut self, port: &[u8]) {
-        let (mut learns, mut floods) = (true, true);
+        self.role = PortRole {
+            learning: true,
+            floods: true,
+            ..PortRole::default()
+        };
         for (kind, value) in attributes(port) {
             match kind {
                 IFLA_BRPORT_STATE => self.is_forwarding = value == [FORWARDING],
                 IFLA_BRPORT_NO => self.port_number = u16_at(value, 0).unwrap_or(0),
                 IFLA_BRPORT_MODE => self.port.hairpin = value == [1],
                 IFLA_BRPORT_ISOLATED => self.port.isolated = value == [1],
-                IFLA_BRPORT_LEARNING => learns = value == [1],
-                IFLA_BRPORT_UNICAST_FLOOD => floods = value == [1],
+                IFLA_BRPORT_LEARNING => self.role.learning = value == [1],
+                IFLA_BRPORT_UNICAST_FLOOD => self.role.floods = value == [1],
+                IFLA_BRPORT_NEIGH_SUPPRESS => {
+                    self.role.answers_for_neighbours = value == [1];
+                }
                 _ => {}
             }
         }
-        self.port.is_fixed = !learns && !floods;
+        self.port.is_fixed = !self.role.learning && !self.role.floods;
     }
 }
 

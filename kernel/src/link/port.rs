@@ -92,6 +92,8 @@ pub struct PortRole {
     /// Whether the bridge answers for neighbours that it knows, and sends questions
     /// for them nowhere else (`IFLA_BRPORT_NEIGH_SUPPRESS`).
     pub answers_for_neighbours: bool,
+    /// Whether what is for somebody unknown leaves by it.
+    pub floods: bool,
     /// Whether what is for a group leaves by it whoever has joined.
     pub hears_all_groups: bool,
 }
@@ -100,6 +102,7 @@ pub struct PortRole {
 pub fn set_port_role(index: u32, role: PortRole) -> Operation {
     let port = LinkBridgePort::new(index)
         .learning(role.learning)
+        .flood(role.floods)
         .neigh_suppress(role.answers_for_neighbours);
     // Kernels without snooping know no such attribute.
     let port = match role.hears_all_groups {

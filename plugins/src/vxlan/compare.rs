@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-use kernel::{Link, Netlink, Tunnel, nft};
+use kernel::{Link, Netlink, PortRole, Tunnel, nft};
 
 use super::blueprint::Blueprint;
 use super::changes::{Changes, Far};
@@ -160,6 +160,10 @@ fn unlike_of(
         set(what, blueprint.mtu.to_string(), link.mtu.to_string());
         set(format!("state of {}", link.name), "up".into(), state(link));
     }
+    if blueprint.mode == Mode::L2 && leads_away(device, bridge, blueprint.mode) {
+        let what = format!("how {} treats {name}", bridge.name);
+        set(what, role(blueprint.role), role(device.role));
+    }
     set(
         format!("mark of {}", bridge.name),
         names::bridge_mark(network, blueprint.is_fixed),
@@ -177,6 +181,17 @@ fn unlike_of(
     }
     all.retain(|one| one.wanted != one.found);
     Ok(all)
+}
+
+/// How a bridge treats the tunnel, in words.
+fn role(role: PortRole) -> String {
+    let on = |is: bool| if is { "on" } else { "off" };
+    format!(
+        "learning {}, flood {}, neigh_suppress {}",
+        on(role.learning),
+        on(role.floods),
+        on(role.answers_for_neighbours)
+    )
 }
 
 /// What a tunnel is, in words.

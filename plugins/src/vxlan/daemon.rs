@@ -11,6 +11,7 @@ use super::keys::Keys;
 use super::names;
 use super::peers::Source;
 use crate::Result;
+use crate::check::differs;
 
 /// Tells the daemon a container's addresses.
 pub(super) fn tell(
@@ -25,6 +26,25 @@ pub(super) fn tell(
         .map(|one| kernel::set_neighbour(segment.index, &one))
         .collect();
     Ok(host.apply(&set)?)
+}
+
+/// Whether the daemon still hears of a container's addresses.
+pub(super) fn check(
+    host: &mut Netlink,
+    segment: &Link,
+    mac: &str,
+    layer3: &Attachment,
+) -> Result<()> {
+    let mut known = host.set_neighbours(segment.index, true)?;
+    known.extend(host.set_neighbours(segment.index, false)?);
+    for ip in layer3.ips.iter().map(|ip| ip.address.ip()) {
+        let is_it = |one: &Neighbour| one.ip == ip && one.mac.to_string().eq_ignore_ascii_case(mac);
+        if !known.iter().any(is_it) {
+            let what = format!("neighbours of {}", segment.name);
+            return Err(differs(&what, &format!("{ip} {mac}"), "none"));
+        }
+    }
+    Ok(())
 }
 
 /// Takes it back on DEL, as far as the runtime says what ADD returned. What is left is

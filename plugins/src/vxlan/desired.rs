@@ -39,6 +39,7 @@ impl Knowledge {
         PortRole {
             learning: self == Knowledge::Learned,
             answers_for_neighbours: self == Knowledge::Daemon,
+            floods: true,
             hears_all_groups: self == Knowledge::Computed,
         }
     }

@@ -126,6 +126,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     let identity = Identity::of(request);
     let _alone = turn::take(&identity)?;
     let mut inside = Inside::open(request, &identity)?;
+    inside.detects_duplicates = keys.detects_duplicates;
     let mut host = Netlink::open()?;
     if asked_mac.is_some() {
         refuse_chosen_mac(&mut host, config, &keys)?;
@@ -191,6 +192,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         let pin = port.map(|port| kernel::pin_to_port(port.index, mac));
         host.apply(pin.as_slice())?;
     }
+    inside.settle(&link, &layer3)?;
     match asks && keys.peers.may_be_many() {
         true => inside.announce_to_many(&link, &layer3)?,
         false => inside.announce(&link)?,
@@ -201,8 +203,8 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
     }
     undo.keep();
     let on_host = vec![
-        lease::on_host(&segment.name, segment.mac, None),
-        lease::on_host(&identity.host_link, Some(identity.host_mac()), None),
+        lease::on_host(&segment.name, segment.mac, Some(segment.mtu)),
+        lease::on_host(&identity.host_link, Some(identity.host_mac()), Some(mtu)),
     ];
     Ok(lease::result(
         request,
@@ -308,6 +310,9 @@ fn check_links(request: &Request) -> Result<()> {
                 "not set",
             ));
         }
+    }
+    if matches!(keys.peers, Source::Evpn) {
+        daemon::check(&mut host, &segment, &interface.mac, &result)?;
     }
     let mut told = result.clone();
     let duties = duties_of(&keys, config, &mut told)?;

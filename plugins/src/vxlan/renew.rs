@@ -11,6 +11,7 @@ use kernel::{Link, Netlink, nft};
 use super::blueprint::Blueprint;
 use super::changes::{Changes, Far};
 use super::compare::{self, Cure, Unlike};
+use super::desired::Desired;
 use super::fault::Fault;
 use super::keys::Mode;
 use super::router::{self, Duties, Router};
@@ -67,14 +68,17 @@ impl Renewal {
         self.unlike.iter().any(|one| one.cure == Cure::Anew)
     }
 
+    /// What the device lacks of the other hosts, and has too much: all, if there is none.
+    pub(super) fn entries(&mut self, desired: &Desired) -> Result<Changes> {
+        match &mut self.far {
+            Some(far) => Changes::of(far, desired),
+            None => Ok(Changes::from_nothing(desired)),
+        }
+    }
+
     /// In words, one a change.
     pub(super) fn words(&self) -> Vec<String> {
         self.unlike.iter().map(Unlike::to_string).collect()
-    }
-
-    /// The device as it is.
-    pub(super) fn found(self) -> Option<Far> {
-        self.far
     }
 
     /// Does it, and returns the device, which then knows the other hosts if it is new.
@@ -108,6 +112,9 @@ impl Renewal {
                 kernel::set_mtu(device, blueprint.mtu),
                 kernel::set_state(device, true),
             ])?;
+            if blueprint.mode == Mode::L2 {
+                far.ask(&[kernel::set_port_role(device, blueprint.role)])?;
+            }
             set_mtu_of_router(host, blueprint)?;
             if nft::link_limit(&far.device.name)? != blueprint.storm_limit {
                 nft::limit_link(&far.device.name, blueprint.storm_limit)?;

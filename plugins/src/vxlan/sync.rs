@@ -64,29 +64,26 @@ pub fn sync(config: &Config, dry_run: bool) -> Result<Synced> {
     };
     let blueprint = Blueprint::draw(&mut host, config, &keys)?;
     let network = &config.name;
-    let renewal = Renewal::plan(&mut host, network, &bridge, &blueprint)?;
-    let is_anew = renewal.is_anew();
-    let devices = renewal.words();
-    let far = match dry_run {
-        true => renewal.found(),
-        false => renewal.carry_out(&mut host, network, &bridge, &blueprint)?,
-    };
     let desired = &blueprint.desired;
-    let mut synced = Synced {
+    let mut renewal = Renewal::plan(&mut host, network, &bridge, &blueprint)?;
+    let changes = match desired.is_ours() {
+        true => Some(renewal.entries(desired)?),
+        false => None,
+    };
+    let synced = Synced {
         is_here: true,
         entries: desired.len(),
         why_asked: desired.why_asked.clone(),
-        devices,
-        changes: Vec::new(),
+        devices: renewal.words(),
+        changes: changes.as_ref().map(in_words).unwrap_or_default(),
     };
-    // What a device that is made anew knows is nothing that somebody wants to read.
-    let far = far.filter(|_| desired.is_ours() && !is_anew);
-    let Some(mut far) = far else {
+    if dry_run {
         return Ok(synced);
-    };
-    let changes = Changes::of(&mut far, desired)?;
-    synced.changes = in_words(&changes);
-    if !dry_run {
+    }
+    let is_anew = renewal.is_anew();
+    let far = renewal.carry_out(&mut host, network, &bridge, &blueprint)?;
+    // One that is new knows all by now.
+    if let Some((mut far, changes)) = far.zip(changes).filter(|_| !is_anew) {
         far.apply(&changes)?;
     }
     Ok(synced)

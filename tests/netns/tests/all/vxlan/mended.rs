@@ -18,6 +18,10 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("vxlan/mended/routed-device-by-sync", || routed(by_sync)),
         trial("vxlan/mended/filter-by-add", || filter(by_add)),
         trial("vxlan/mended/filter-by-sync", || filter(by_sync)),
+        trial("vxlan/mended/how-the-tunnel-is-treated", tunnel_port),
+        trial("vxlan/mended/entries-of-a-device-made-anew", made_anew),
+        trial("vxlan/mended/what-a-daemon-is-told", told),
+        trial("vxlan/mended/duplicates", duplicates),
         trial("vxlan/mended/router", router),
         trial("vxlan/mended/way-out-of-the-router", way_out),
         trial("vxlan/mended/no-way-out-by-add", flushed_way_out),
@@ -138,6 +142,77 @@ fn filter(mend: Mend) {
     mend(host, &red);
     assert!(!one.reaches("10.9.0.9"), "the host is out of reach again");
     check(&red, &result, &one).check().success();
+}
+
+/// The bridge's port that leads to the other hosts does what the kind of network wants.
+fn tunnel_port() {
+    let fleet = Fleet::new(2);
+    let host = &fleet.hosts[0];
+    let red = tenant("red", 100, 2, json!({"gateway": "anycast"}));
+    let one = host.container("one");
+    let result = add(&red, &one);
+    check(&red, &result, &one).check().success();
+    for broken in ["learning off", "flood off", "neigh_suppress off"] {
+        host.ip(&format!("link set vx100 type bridge_slave {broken}"));
+        fails(&red, &result, &one, "how vxbr100 treats vx100");
+        by_sync(host, &red);
+        check(&red, &result, &one).check().success();
+    }
+    let _far = attach(&fleet.hosts[1], &red, "far");
+    one.ping("10.9.2.2");
+}
+
+/// A host that is new is told also when the device is made anew, or would be.
+fn made_anew() {
+    let fleet = Fleet::new(3);
+    let host = &fleet.hosts[0];
+    let one = attach(host, &tenant("red", 100, 2, json!({})), "one");
+    let new = tenant("red", 100, 3, json!({"ttl": 9}));
+    host.write("/etc/cni/net.d/red.conf", &new.to_string());
+    let call = Call::of(host, Plugins::Slash24, "slash24");
+    let arguments = ["vxlan", "sync", "--output", "json", "--dry-run"];
+    let dry = call.arguments(arguments).execute().success()[0].clone();
+    let done = synced(host, &new);
+    for said in [dry, done] {
+        assert_eq!(said["added"], json!(["host 192.0.2.3"]), "{said}");
+        assert_eq!(said["deleted"], json!([]), "{said}");
+        assert_ne!(said["devices"], json!([]), "{said}");
+    }
+    let _far = attach(&fleet.hosts[2], &new, "far");
+    one.ping("10.9.3.2");
+}
+
+/// A daemon hears of IP addresses from the bridge's neighbours.
+fn told() {
+    let fleet = Fleet::new(1);
+    let host = &fleet.hosts[0];
+    let mut red = tenant("red", 100, 1, json!({}));
+    red["peers"] = json!({"evpn": true});
+    let one = host.container("one");
+    let result = add(&red, &one);
+    check(&red, &result, &one).check().success();
+    host.ip("neighbour flush dev vxbr100 nud permanent");
+    fails(&red, &result, &one, "neighbours of vxbr100");
+    add(&red, &one);
+    check(&red, &result, &one).check().success();
+}
+
+/// `enabledad`: the kernel finds out whether another host has the address.
+fn duplicates() {
+    let fleet = Fleet::new(2);
+    let mut red = tenant("red", 100, 2, json!({"enabledad": true}));
+    red["ipam"] = json!({"type": "static", "addresses": [{"address": "fd09::5/64"}]});
+    let _one = attach(&fleet.hosts[0], &red, "one");
+    let two = fleet.hosts[1].container("two");
+    let call = Call::new(&fleet.hosts[1], Plugins::Slash24, &red).attach(&two, "eth0");
+    let error = call.add().failure();
+    let message = error["msg"].as_str().unwrap();
+    // Both have the same link-local address as well: whichever is found first.
+    assert!(
+        message.contains("another host on the network has"),
+        "{error}"
+    );
+    assert!(fleet.hosts[1].link("vxbr100").is_none());
 }
 
 fn leaving(fabric: &Fabric, host: &Host) -> Value {
