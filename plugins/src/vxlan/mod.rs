@@ -62,8 +62,9 @@ impl Plugin for Vxlan {
         let is_asked_for = || Keys::read(config).is_ok_and(|keys| keys.macspoofchk);
         let identity = Identity::of(call.request);
         let _alone = turn::take_if_possible(&identity);
+        let told = daemon::Told::of(call.request, &identity)?;
         let port = cable::remove(call.request, is_asked_for)?;
-        daemon::untell(call.request)?;
+        told.take_back()?;
         if !Keys::keeps(config) {
             let bridge = port.and_then(|port| port.controller);
             segment::leave_with(Keys::vni(config), &config.name, bridge)?;
@@ -78,9 +79,11 @@ impl Plugin for Vxlan {
 
     fn gc(&self, call: &Call<'_>) -> std::result::Result<(), Failure> {
         garbage::collect(call, |stale| {
-            stale.remove_links()?;
-            spoof::collect(stale)?;
             let config = &call.request.config;
+            let told = daemon::Told::of_stale(config, stale)?;
+            stale.remove_links()?;
+            told.take_back()?;
+            spoof::collect(stale)?;
             if let Some(vni) = Keys::vni(config).filter(|_| !Keys::keeps(config)) {
                 segment::leave(vni, &config.name)?;
             }

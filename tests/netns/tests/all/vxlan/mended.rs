@@ -21,6 +21,10 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("vxlan/mended/how-the-tunnel-is-treated", tunnel_port),
         trial("vxlan/mended/entries-of-a-device-made-anew", made_anew),
         trial("vxlan/mended/what-a-daemon-is-told", told),
+        trial(
+            "vxlan/mended/what-a-daemon-is-told-is-taken-back",
+            taken_back,
+        ),
         trial("vxlan/mended/duplicates", duplicates),
         trial("vxlan/mended/router", router),
         trial("vxlan/mended/way-out-of-the-router", way_out),
@@ -195,6 +199,44 @@ fn told() {
     fails(&red, &result, &one, "neighbours of vxbr100");
     add(&red, &one);
     check(&red, &result, &one).check().success();
+}
+
+/// By DEL, also of a runtime that does not say what ADD returned, and by GC.
+fn taken_back() {
+    let fleet = Fleet::new(1);
+    let host = &fleet.hosts[0];
+    let mut red = tenant("red", 100, 1, json!({}));
+    red["peers"] = json!({"evpn": true});
+    let containers = ["stays", "one", "two", "three"].map(|id| host.container(id));
+    let results = containers.each_ref().map(|container| add(&red, container));
+    let told = || -> Vec<String> {
+        let all = host.ip_json("neighbour show dev vxbr100 nud permanent");
+        let ips = all.as_array().unwrap().iter();
+        let ips = ips.filter_map(|one| one["dst"].as_str().map(str::to_owned));
+        ips.filter(|ip| ip.starts_with("10.9.1.") || ip.starts_with("fd09::1:"))
+            .collect()
+    };
+    let [stays, one, two, three] = &containers;
+    for container in &containers {
+        let other = if container.id() == "one" {
+            "10.9.1.2"
+        } else {
+            "10.9.1.3"
+        };
+        reach(container, other);
+    }
+    assert_eq!(told().len(), 8);
+    check(&red, &results[1], one).del().success();
+    assert_eq!(told().len(), 6, "{:?}", told());
+    del(&red, two);
+    assert_eq!(told().len(), 4, "{:?}", told());
+    let mut gc = red.clone();
+    gc["cni.dev/valid-attachments"] = json!([{"containerID": "stays", "ifname": "eth0"}]);
+    let call = Call::new(host, Plugins::Slash24, &gc);
+    call.env("CNI_COMMAND", "GC").execute().success();
+    assert!(three.link("eth0").is_none());
+    assert_eq!(told().len(), 2, "{:?}", told());
+    check(&red, &results[0], stays).check().success();
 }
 
 /// `enabledad`: the kernel finds out whether another host has the address.
