@@ -74,7 +74,7 @@ impl Stale {
     pub(crate) fn has(&self, mark: &str) -> bool {
         let is_valid = |mark: &str| {
             let mut containers = self.valid_containers.iter();
-            self.valid.contains(mark) || containers.any(|begin| mark.starts_with(begin))
+            self.valid.contains(mark) || containers.any(|begin| begins(begin, mark))
         };
         mark.starts_with(&self.begin) && !is_valid(mark)
     }
@@ -82,10 +82,12 @@ impl Stale {
     /// As [`Stale::has`], for what is known by the name of the host's link, with a mark
     /// that may be cut off.
     pub(crate) fn has_port(&self, port: &str, mark: &str) -> bool {
-        let of_valid = |begin: &String| mark.starts_with(begin) || begin.starts_with(mark);
         mark.starts_with(&self.begin)
             && !self.valid_ports.contains(port)
-            && !self.valid_containers.iter().any(of_valid)
+            && !self
+                .valid_containers
+                .iter()
+                .any(|begin| begins(begin, mark))
     }
 
     /// The network.
@@ -115,6 +117,11 @@ impl Stale {
         let stale: Vec<_> = all.iter().filter(|link| self.has(&link.alias)).collect();
         Ok(host.delete_links(&stale, &all)?)
     }
+}
+
+/// Whether a mark, which may be cut off, can begin with what those of a container do.
+fn begins(begin: &str, mark: &str) -> bool {
+    mark.starts_with(begin) || begin.starts_with(mark)
 }
 
 #[cfg(test)]
@@ -169,6 +176,7 @@ mod tests {
         assert!(!by_name.has_port(&port, &mark[..100]));
         assert!(by_name.has_port("veth0", &mark[..100]));
         let whole = stale(json!([{"containerID": long}])).unwrap();
+        assert!(!whole.has(&mark));
         assert!(!whole.has_port(&port, &mark[..100]));
         assert!(whole.has_port(&port, "slash24 net other eth0"));
     }

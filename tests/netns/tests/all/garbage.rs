@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ours("garbage/many-go-at-once", many_at_once),
         ours("garbage/other-networks-and-others-links-stay", others_stay),
         ours("garbage/a-list-without-interface-names", without_names),
+        ours("garbage/long-names-without-interface-names", long_names),
         ours("garbage/bad-list-is-an-error", bad_list),
         ours(
             "garbage/status-of-a-bridge-whose-name-is-taken",
@@ -284,4 +285,17 @@ fn not_there_yet() {
     before.assert_same(&look(&host), "after STATUS");
     add(&config, &host.container("c"), "eth0");
     assert_eq!(status.execute().success(), Value::Null);
+}
+
+/// A mark has no room for all of them.
+fn long_names() {
+    let host = Host::new("host");
+    let config = network(&"n".repeat(200));
+    let (lives, dead) = (host.container(&"c".repeat(64)), host.container("dead"));
+    add(&config, &lives, "eth0");
+    add(&config, &dead, "eth0");
+    let valid = json!([{"containerID": lives.id()}]);
+    gc(&host, &config, &valid).execute().success();
+    lives.ping("10.1.2.1");
+    assert!(dead.link("eth0").is_none());
 }
