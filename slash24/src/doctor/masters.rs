@@ -17,6 +17,8 @@ pub(super) struct Above {
     pub(super) plugin: String,
     /// It takes the link below for one container (macvlan's mode `passthru`).
     pub(super) is_alone: bool,
+    /// `ipvlan`'s mode.
+    pub(super) mode: Option<String>,
     /// The number of its VLAN.
     pub(super) vlan: Option<u64>,
     pub(super) master: Link,
@@ -217,6 +219,12 @@ fn together(masters: &[Master]) -> Vec<Finding> {
                 "the kernel has one of them on a link at a time: while a container of one network runs, none can be attached to the other",
                 "use one type for all networks of one link, or another \"master\"",
             ));
+        } else if let Some(modes) = modes_of_ipvlan(&all) {
+            findings.push(Finding::warning(
+                format!("{name} is below ipvlan networks of several modes: {modes}"),
+                "the kernel has one mode for all ipvlan links on a link: each container that is attached changes that of all others",
+                "give the networks of one link the same \"mode\", or another \"master\"",
+            ));
         } else if all.len() > 1 && all.iter().any(|above| above.is_alone) {
             findings.push(Finding::warning(
                 format!("{name} is below several networks, and one has mode passthru: {}", named.join(", ")),
@@ -226,6 +234,16 @@ fn together(masters: &[Master]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The networks with their modes, if those are not all the same.
+fn modes_of_ipvlan(all: &[&Above]) -> Option<String> {
+    let ipvlan = || all.iter().filter(|above| above.plugin == "ipvlan");
+    // The plugin's default.
+    let mode = |above: &Above| above.mode.clone().unwrap_or_else(|| "l2".into());
+    let modes: BTreeSet<_> = ipvlan().map(|above| mode(above)).collect();
+    let named = ipvlan().map(|above| format!("{} ({})", above.network, mode(above)));
+    (modes.len() > 1).then(|| named.collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]
@@ -238,6 +256,7 @@ mod tests {
                 network: network.into(),
                 plugin: plugin.into(),
                 is_alone: false,
+                mode: None,
                 vlan: None,
                 master: Link {
                     index: 2,
@@ -322,6 +341,12 @@ mod tests {
         assert_eq!(
             told(&[master("a", "ipvlan"), master("b", "ipvlan")]).len(),
             0
+        );
+        let mut routed = master("b", "ipvlan");
+        routed.above.mode = Some("l3".into());
+        assert_eq!(
+            told(&[master("a", "ipvlan"), routed]),
+            ["eth0 is below ipvlan networks of several modes: a (l2), b (l3)"]
         );
         let mut alone = master("c", "macvlan");
         alone.above.is_alone = true;

@@ -103,6 +103,7 @@ impl Configured {
             network: network.name.clone(),
             plugin: plugin.plugin_type.clone(),
             is_alone: mode == Some("passthru"),
+            mode: mode.filter(|mode| !mode.is_empty()).map(str::to_owned),
             vlan: plugin.get("vlanId").and_then(Value::as_u64),
             master,
         });
