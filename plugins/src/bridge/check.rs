@@ -40,6 +40,11 @@ pub(super) fn attachment(request: &Request) -> Result<()> {
         false => State::Up,
     };
     let link = check::container(&mut inside, &result, &interface, "veth", state)?;
+    // Results before 1.1.0 tell none.
+    if let (Some(mtu), None) = (keys.mtu(), interface.mtu) {
+        let what = format!("MTU of {}", link.name);
+        same(&what, &mtu.to_string(), &link.mtu.to_string())?;
+    }
     match is_own {
         true => {
             if keys.macspoofchk {
