@@ -135,6 +135,26 @@ pub enum Error {
     /// The link that a macvlan should stand on is not there.
     #[error("\"master\": \"{0}\" is not a link of {1}")]
     NoMaster(String, &'static str),
+    /// The link below takes no link of that kind.
+    #[error("\"master\": {name} takes no {kind} link on it: {why}")]
+    MasterRefuses {
+        /// The link below.
+        name: String,
+        /// What was to be made.
+        kind: &'static str,
+        /// Why the kernel may refuse, and where to look.
+        why: &'static str,
+    },
+    /// A VLAN of a link is one link, and somebody has it.
+    #[error(
+        "\"vlanId\": VLAN {id} of {master} is another link already, a container's or the host's own; detach that one, or choose another VLAN"
+    )]
+    VlanTaken {
+        /// The VLAN.
+        id: u16,
+        /// The link below.
+        master: String,
+    },
     /// The host's interface on a network cannot move while containers need it.
     #[error(
         "\"hostAccess\": the host's interface {name} on this network stands on another link than {master}, with containers that are still attached by that one; detach them first, or give the network another name"
@@ -269,7 +289,9 @@ impl From<Error> for Failure {
             Error::NotSettled(_) => code::TRY_AGAIN,
             Error::NotAvailable(_) => code::NOT_AVAILABLE,
             Error::InterfaceExists { .. } => code::INVALID_ENVIRONMENT,
-            Error::HostLinkTaken { .. } => code::LINK_IN_THE_WAY,
+            Error::HostLinkTaken { .. } | Error::MasterRefuses { .. } | Error::VlanTaken { .. } => {
+                code::LINK_IN_THE_WAY
+            }
             Error::Differs { .. } => code::CHECK_FAILED,
         };
         Failure::new(code, error.to_string())

@@ -125,18 +125,21 @@ impl Site<'_, '_> {
             })
         };
         let alias = &self.identity.alias;
+        let refused = |error| refusal(error, driver, self.lower);
         if outside.is_none() {
             let mark = kernel::set_alias_of(self.name, alias);
-            return Ok(self.inside.netlink().apply(&[called(self.name), mark])?);
+            let made = self.inside.netlink().apply(&[called(self.name), mark]);
+            return made.map_err(refused);
         }
         match self.inside.outside()?.apply(&[called(self.name)]) {
             Err(error) if error.errno() == Some(Errno::EEXIST) => {}
-            made => return Ok(made?),
+            made => return made.map_err(refused),
         }
         // The host may have an interface of that name.
         self.inside.remove_unfinished()?;
         let name = &self.identity.unfinished_link;
-        self.inside.outside()?.apply(&[called(name)])?;
+        let made = self.inside.outside()?.apply(&[called(name)]);
+        made.map_err(refused)?;
         let netlink = self.inside.netlink();
         let link = netlink.link(name)?;
         let finish = link.map(|link| {
@@ -146,6 +149,31 @@ impl Site<'_, '_> {
             ]
         });
         Ok(netlink.apply(finish.as_ref().map_or(&[], |both| &both[..]))?)
+    }
+}
+
+/// What it means that the kernel makes no link of a driver on the link below, whose name
+/// was free.
+fn refusal(error: kernel::Error, driver: Driver, lower: Option<&Link>) -> Error {
+    let (Some(errno), Some(lower)) = (error.errno(), lower) else {
+        return error.into();
+    };
+    let refuses = |kind, why| Error::MasterRefuses {
+        name: lower.name.clone(),
+        kind,
+        why,
+    };
+    const BUSY: &str = "something else takes its frames already, a bridge or bond that it is a port of, or links of another type above it; see: ip -details link show";
+    const ALONE: &str = "it is the loopback, or a link of \"mode\": \"passthru\" has it alone or wants it alone; use another \"master\"";
+    match (driver, errno) {
+        (Driver::Vlan { id }, Errno::EEXIST) => Error::VlanTaken {
+            id,
+            master: lower.name.clone(),
+        },
+        (Driver::Macvlan { .. }, Errno::EBUSY) => refuses("macvlan", BUSY),
+        (Driver::Ipvlan { .. }, Errno::EBUSY) => refuses("ipvlan", BUSY),
+        (Driver::Macvlan { .. }, Errno::EINVAL) => refuses("macvlan", ALONE),
+        _ => error.into(),
     }
 }
 
@@ -219,7 +247,7 @@ fn add<K: LinkInside>(call: &Call<'_>) -> Result<Attachment> {
         Some(inherited) => Some(inherited),
         None => lease::take_early(call, &mut undo)?,
     };
-    let ends = Ends {
+    let mut ends = Ends {
         request,
         identity: &identity,
         mac: asked_mac.unwrap_or_else(|| lease::mac(early.as_ref(), &identity)),
@@ -243,8 +271,22 @@ fn add<K: LinkInside>(call: &Call<'_>) -> Result<Attachment> {
         return Err(Error::NoLease);
     }
     undo.push(|| K::leave_host(request, &identity));
-    let neighbours = keys.connect_host(&ends, &mut lease)?;
-    let link = inside.configure(&mut lease)?;
+    let is_derived = asked_mac.is_none() && ends.mac != identity.container_mac();
+    let given = lease.clone();
+    let (link, neighbours) = match bring_up(&keys, &ends, &mut inside, &mut lease) {
+        Err(Error::Kernel(error)) if is_derived && error.errno() == Some(Errno::EADDRINUSE) => {
+            // Another container on the link below has the IP address as well (`static`,
+            // or another network's), and with it the hardware address. Whether two may
+            // have the one is for others to say; the other must be different.
+            ends.mac = identity.container_mac();
+            let link = inside.find()?;
+            let mac = kernel::set_mac(link.index, ends.mac);
+            inside.netlink().apply(&[mac])?;
+            lease = given;
+            bring_up(&keys, &ends, &mut inside, &mut lease)?
+        }
+        up => up?,
+    };
     inside.announce(&link)?;
     // Not before: a link forgets its neighbours when its hardware address is set.
     let neighbours = neighbours.iter();
@@ -255,6 +297,17 @@ fn add<K: LinkInside>(call: &Call<'_>) -> Result<Attachment> {
     undo.keep();
     let netns = inside.netns();
     Ok(lease::result(request, netns, Vec::new(), &link, lease))
+}
+
+/// Connects the host and brings the link up, with the lease's addresses and routes.
+fn bring_up<K: LinkInside>(
+    keys: &K,
+    ends: &Ends<'_>,
+    inside: &mut Inside<'_>,
+    layer3: &mut Attachment,
+) -> Result<(Link, Vec<Neighbour>)> {
+    let neighbours = keys.connect_host(ends, layer3)?;
+    Ok((inside.configure(layer3)?, neighbours))
 }
 
 fn remove<K: LinkInside>(request: &Request, identity: &Identity) -> Result<()> {

@@ -119,6 +119,7 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
         None => lease::take(call, &mut undo)?,
     };
     let ends = gateways(&lease)?;
+    mtu.map_or(Ok(()), |mtu| lease::fits(&lease, mtu))?;
     connect_host(&mut host, &identity, &ends)?;
     let nets = || lease.ips.iter().map(|ip| ip.address);
     forwarding::enable(nets())?;
@@ -207,7 +208,7 @@ fn check_cable(request: &Request) -> Result<()> {
         let end = end.ok_or_else(|| check::differs(&what, "a link on the host", "none"))?;
         let state = if end.is_up { "up" } else { "down" };
         check::same(&format!("state of {}", told.name), "up", state)?;
-        check_host_routes(&mut host, &result, &end)?;
+        check_host_end(&mut host, &result, &end)?;
         if keys.ip_masq && identity.is_own(&end) {
             let nets = result.ips.iter().map(|ip| ip.address);
             forwarding::check_masquerading(&request.config.name, nets)?;
@@ -224,9 +225,21 @@ fn check_cable(request: &Request) -> Result<()> {
     }
 }
 
-fn check_host_routes(host: &mut Netlink, result: &Attachment, end: &Link) -> Result<()> {
+fn check_host_end(host: &mut Netlink, result: &Attachment, end: &Link) -> Result<()> {
+    let has = host.addresses(end.index)?;
+    let has: Vec<_> = has.iter().map(|address| address.net).collect();
     for ip in &result.ips {
         let own = ip.address.ip();
+        let gateway = ip
+            .gateway
+            .map(alone)
+            .filter(|gateway| !has.contains(gateway));
+        if let Some(gateway) = gateway {
+            let list: Vec<_> = has.iter().map(IpNetwork::to_string).collect();
+            let what = format!("addresses of {}", end.name);
+            let found = check::listed(&list);
+            return Err(check::differs(&what, &gateway.to_string(), &found));
+        }
         let routes = host.routes(own.is_ipv4(), MAIN_TABLE)?;
         let leads = |route: &RouteEntry| {
             let mut hops = route.next_hops.iter();

@@ -77,7 +77,10 @@ fn add(call: &Call<'_>) -> Result<Attachment> {
 
     let mut undo = Undo::default();
     let early = lease::take_early(call, &mut undo)?;
-    let mac = asked_mac.unwrap_or_else(|| lease::mac(early.as_ref(), &identity));
+    // Nobody sees to it that an address of `static` is given once.
+    let is_unique = request.config.ipam_type() != Some("static");
+    let of_lease = early.as_ref().filter(|_| is_unique);
+    let mac = asked_mac.unwrap_or_else(|| lease::mac(of_lease, &identity));
     let ready = early
         .map(|lease| Plan::new(&mut host, found.as_ref(), &keys, mtu, lease))
         .transpose()?;

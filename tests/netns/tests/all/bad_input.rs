@@ -327,6 +327,18 @@ const CASES: &[Case] = &[
         |w| w.add(&macvlan(Family::V6, json!({"mtu": 1000}))),
     ),
     case(
+        "ptp/mtu-too-small-for-IPv6",
+        7,
+        &["\"mtu\"", "1279", "1280", "fd00:1:2::2/64"],
+        |w| w.add(&network("ptp", "1.0.0", Family::V6, json!({"mtu": 1279}))),
+    ),
+    case(
+        "macvlan/master-is-the-loopback",
+        103,
+        &["\"master\"", "lo takes no macvlan link", "loopback"],
+        |w| w.macvlan(json!({"master": "lo"})),
+    ),
+    case(
         "bridge/gateway-is-the-container's-own",
         7,
         &["10.1.2.1/24", "\"gateway\""],
@@ -546,10 +558,12 @@ const CASES: &[Case] = &[
 
 /// What shows only when there is an address. It is given back, but host-local remembers it as the
 /// last one.
-const AFTER_ALLOCATION: [&str; 3] = [
+const AFTER_ALLOCATION: [&str; 5] = [
     "address/other-gateway-on-the-bridge",
     "bridge/mtu-too-small-for-IPv6",
     "macvlan/mtu-too-small-for-IPv6",
+    "macvlan/master-is-the-loopback",
+    "ptp/mtu-too-small-for-IPv6",
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {

@@ -364,7 +364,7 @@ fn one_container_a_vlan() {
     assert!(
         failure["msg"]
             .as_str()
-            .is_some_and(|msg| msg.contains("vlan")),
+            .is_some_and(|msg| msg.contains("\"vlanId\": VLAN 9 of eth0")),
         "{failure}"
     );
     before.assert_same(&Snapshot::of(&containers[1], &[]), "after a refused ADD");

@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use netns::{Call, Container, Fabric, Host, Namespace, Plugins, trial};
 use serde_json::{Value, json};
 
-use crate::network::{Family, ROUTER, bridge, macvlan};
+use crate::network::{Family, ROUTER, bridge, macvlan, with_previous};
 use crate::subject::{both, label, ours};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -47,6 +47,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         ours("macvlan/linkInContainer", link_in_container),
         ours("macvlan/bcqueuelen", broadcast_queue),
         both("macvlan/without-ipam-it-is-a-port", without_ipam),
+        both("macvlan/an-address-twice", an_address_twice),
+        ours("macvlan/beside-passthru", beside_passthru),
     ]
     .into_iter()
     .flatten()
@@ -293,4 +295,47 @@ fn without_ipam(plugins: Plugins) {
         .del()
         .success();
     assert!(container.link("eth0").is_none());
+}
+
+/// Whether two may have one address is not the plugin's to say: their frames stay apart.
+fn an_address_twice(plugins: Plugins) {
+    let (_fabric, host) = on_fabric();
+    let [one, two] = ["one", "two"].map(|id| host.container(id));
+    let addresses = json!({"type": "static", "addresses": [{"address": "10.1.2.77/24"}]});
+    let config = macvlan(Family::V4, json!({"ipam": addresses}));
+    let result = add(plugins, &config, &one, "eth0");
+    let second = add(plugins, &config, &two, "eth0");
+    let mac = |result: &Value| result["interfaces"][0]["mac"].clone();
+    assert_ne!(mac(&result), mac(&second));
+    assert_eq!(interface(&two, "eth0")["address"], mac(&second));
+    assert_eq!(two.addresses("eth0"), ["10.1.2.77/24"]);
+    two.ping("10.1.2.1");
+    if plugins == Plugins::Slash24 {
+        let again = with_previous(&config, &second);
+        let call = Call::new(&host, plugins, &again).attach(&two, "eth0");
+        call.check().success();
+        let mut host_access = config.clone();
+        host_access["hostAccess"] = json!(true);
+        host_access["name"] = json!("other");
+        let third = host.container("three");
+        add(plugins, &host_access, &third, "eth0");
+        let seen = third.link("eth0").expect("it is attached")["address"].clone();
+        let known = host.ip_json("neighbour show nud permanent").to_string();
+        assert!(known.contains(seen.as_str().unwrap_or("none")), "{known}");
+    }
+}
+
+fn beside_passthru() {
+    let (_fabric, host) = on_fabric();
+    let [one, two] = ["one", "two"].map(|id| host.container(id));
+    let alone = macvlan(Family::V4, json!({"mode": "passthru"}));
+    add(Plugins::Slash24, &alone, &one, "eth0");
+    let call = Call::new(&host, Plugins::Slash24, &macvlan(Family::V4, json!({})));
+    let failure = call.attach(&two, "eth0").add().failure();
+    let message = failure["msg"].as_str().unwrap_or_default();
+    assert!(
+        message.contains("\"master\": eth0 takes no macvlan link") && message.contains("passthru"),
+        "{failure}"
+    );
+    assert!(two.link("eth0").is_none());
 }

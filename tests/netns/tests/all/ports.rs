@@ -29,6 +29,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         ours("ports/enabledad-waits-until-addresses-serve", detects),
         ours("ports/ipMasqBackend", masquerade_backends),
         ours("ports/check-tells-what-changed", check_tells),
+        ours("ports/check-of-the-mtu-inside", check_of_the_mtu_inside),
+        both("ports/an-address-twice", an_address_twice),
         ours("ports/del-has-the-host-forget-neighbours", del_forgets),
     ]
     .into_iter()
@@ -381,6 +383,37 @@ fn check_tells() {
             assert!(message.contains(part), "{} in {error}", change.name);
         }
     }
+}
+
+/// Results before 1.1.0 say nothing of it, and the configuration does.
+fn check_of_the_mtu_inside() {
+    let host = Host::new("host");
+    let container = host.container("c");
+    let config = bridge(Family::V4, json!({"mtu": 1400}));
+    let result = add(&container, &config);
+    let check = call(&container, &with_previous(&config, &result));
+    check.check().success();
+    container.ip("link set eth0 mtu 1300");
+    let error = check.check().failure();
+    let message = error["msg"].as_str().unwrap();
+    assert!(
+        message.contains("MTU of eth0: expected 1400, found 1300"),
+        "{error}"
+    );
+}
+
+/// Nobody sees to it that an address of `static` is given once: the ports' hardware addresses
+/// must be two all the same.
+fn an_address_twice(plugins: Plugins) {
+    let host = Host::new("host");
+    let containers = ["one", "two"].map(|id| host.container(id));
+    let ipam = json!({"type": "static", "addresses": [{"address": "10.1.2.77/24"}]});
+    let config = bridge(Family::V4, json!({"isGateway": false, "ipam": ipam}));
+    let macs = containers.each_ref().map(|container| {
+        let call = Call::new(&host, plugins, &config).attach(container, "eth0");
+        call.add().success()["interfaces"][2]["mac"].clone()
+    });
+    assert_ne!(macs[0], macs[1]);
 }
 
 /// The address goes to another container, which may have another hardware address.

@@ -150,7 +150,16 @@ fn check_finds() {
         .expect("the host's end");
     call.check().success();
     for (harm, says) in [
-        (format!("route delete 10.1.2.2 dev {name}"), "10.1.2.2"),
+        (
+            format!("address delete fd00:1:2::1/128 dev {name}"),
+            "fd00:1:2::1/128",
+        ),
+        (
+            format!(
+                "address add fd00:1:2::1/128 dev {name} nodad\nroute delete 10.1.2.2 dev {name}"
+            ),
+            "10.1.2.2",
+        ),
         (format!("link set {name} down"), name),
     ] {
         host.ip(&harm);
