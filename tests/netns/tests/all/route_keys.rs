@@ -96,37 +96,10 @@ fn all_keys(kind: &Kind) {
 
     let checked = call(&container, &with_previous(&config, &result), "eth0");
     checked.check().success();
-    let first = "198.51.100.0/24 via 10.1.2.1 dev eth0 metric 77";
-    let second = "203.0.113.0/24 dev eth0 table 100";
-    let third = "2001:db8:1::/48 via fd00:1:2::1 dev eth0 metric 88 table 101";
-    for (harm, mend, says) in [
-        (
-            format!("route change {first} mtu 1301 advmss 1200"),
-            format!("route change {first} mtu 1300 advmss 1200"),
-            "mtu 1300",
-        ),
-        (
-            format!("route replace {third} mtu 1290 advmss 1211"),
-            format!("route replace {third} mtu 1290 advmss 1210"),
-            "advmss 1210",
-        ),
-        (
-            format!("route change {second} scope global"),
-            format!("route change {second} scope link"),
-            "scope 253",
-        ),
-        (
-            "route delete 203.0.113.0/24 table 100".into(),
-            String::new(),
-            "203.0.113.0/24",
-        ),
-    ] {
-        container.ip(&harm);
-        let failure = checked.check().failure();
-        let message = failure["msg"].as_str().unwrap_or_default();
-        assert!(message.contains(says), "{harm}: {failure}");
-        container.ip(&mend);
-    }
+    container.ip("route delete 203.0.113.0/24 table 100");
+    let failure = checked.check().failure();
+    let message = failure["msg"].as_str().unwrap_or_default();
+    assert!(message.contains("203.0.113.0/24"), "{failure}");
     checked.del().success();
     before.assert_same(&Snapshot::of(&container, &[]), "after DEL");
 }
