@@ -98,6 +98,16 @@ impl Neighbour {
 }
 
 impl Netlink {
+    /// The neighbours of a link that were set for good, of both families.
+    ///
+    /// # Errors
+    /// As [`Netlink::set_neighbours`].
+    pub fn all_set_neighbours(&mut self, link: u32) -> Result<Vec<Neighbour>> {
+        let mut all = self.set_neighbours(link, true)?;
+        all.extend(self.set_neighbours(link, false)?);
+        Ok(all)
+    }
+
     /// The neighbours of a link and a family that were set for good.
     ///
     /// # Errors

@@ -75,7 +75,7 @@ impl<'a> Sharing<'a> {
             let begin = format!("{MARK} {} ", self.network());
             links.retain(|link| link.alias.starts_with(&begin));
         }
-        Ok(!links.iter().all(|link| self.identity.is_own(link)))
+        Ok(links.iter().any(|link| !self.identity.is_own(link)))
     }
 
     /// Whether a call for another attachment is being served, be it of another network:

@@ -151,8 +151,8 @@ fn of_group(
     // Gateways may be beyond the subnet, so what leads to them comes before.
     let (everywhere, elsewhere): (Vec<_>, Vec<_>) =
         leased.partition(|route| routes::is_default(route));
-    let mut default = group.gateway.and_then(routes::default_via);
-    let default = default.take_if(|_| everywhere.is_empty());
+    let gateway = group.gateway.filter(|_| everywhere.is_empty());
+    let default = gateway.and_then(routes::default_via);
     let near = near.iter().filter(|route| route.dst.is_ipv4() == ipv4);
     let mut entries: Vec<RouteEntry> = Vec::new();
     for entry in near.cloned() {

@@ -94,9 +94,7 @@ impl Vlans {
         }
         vlans
     }
-}
 
-impl Vlans {
     /// Those of the port that leads to the gateway: the chosen one alone.
     fn of_gateway(&self) -> Self {
         Vlans {

@@ -121,8 +121,7 @@ impl Changes {
         let mut remotes = far.netlink.remotes(far.device.index)?;
         // The group is the device's own.
         remotes.retain(|remote| !remote.host.is_multicast());
-        let mut neighbours = far.netlink.set_neighbours(far.device.index, true)?;
-        neighbours.extend(far.netlink.set_neighbours(far.device.index, false)?);
+        let neighbours = far.netlink.all_set_neighbours(far.device.index)?;
         let ways = match far.mode {
             Mode::L2 => Vec::new(),
             Mode::L3 => far.ways()?,

@@ -37,8 +37,7 @@ pub(super) fn check(
     mac: &str,
     layer3: &Attachment,
 ) -> Result<()> {
-    let mut known = host.set_neighbours(segment.index, true)?;
-    known.extend(host.set_neighbours(segment.index, false)?);
+    let known = host.all_set_neighbours(segment.index)?;
     for ip in layer3.ips.iter().map(|ip| ip.address.ip()) {
         let is_it = |one: &Neighbour| one.ip == ip && one.mac.to_string().eq_ignore_ascii_case(mac);
         if !known.iter().any(is_it) {
@@ -89,8 +88,7 @@ impl Told {
             let seen = host.forwarding(port.index)?;
             macs.extend(seen.iter().map(|one| one.mac));
         }
-        let mut known = host.set_neighbours(segment, true)?;
-        known.extend(host.set_neighbours(segment, false)?);
+        let mut known = host.all_set_neighbours(segment)?;
         known.retain(|one| macs.contains(&one.mac));
         let ips = known.iter().map(|one| one.ip).collect();
         Ok(Told { segment, ips })

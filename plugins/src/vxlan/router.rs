@@ -224,8 +224,9 @@ impl fmt::Display for Duties {
     }
 }
 
-fn has_word(mark: &str, word: &str) -> bool {
-    mark.split(' ').any(|known| known == word)
+fn has_words(mark: &str, words: &[String]) -> bool {
+    let has = |word: &String| mark.split(' ').any(|known| known == word);
+    words.iter().all(has)
 }
 
 /// Whether the router does this already, as its port's mark says: one question.
@@ -235,7 +236,7 @@ pub(super) fn serves(host: &mut Netlink, vni: u32, duties: &Duties) -> Result<bo
     }
     let port = host.link(&names::gateway_port(vni))?;
     let mark = port.map(|port| port.alias).unwrap_or_default();
-    Ok(duties.words().iter().all(|word| has_word(&mark, word)))
+    Ok(has_words(&mark, &duties.words()))
 }
 
 /// What the router does not do, or has not what it takes. Questions for CHECK and sync; ADD
@@ -265,11 +266,7 @@ pub(super) fn unlike(
     if port.controller != Some(bridge.index) {
         all.push(lost(&format!("a port of {}", bridge.name), "not one"));
     }
-    if !duties
-        .words()
-        .iter()
-        .all(|word| has_word(&port.alias, word))
-    {
+    if !has_words(&port.alias, &duties.words()) {
         let found = Duties::of_mark(&port.alias);
         let found = Some(found).filter(|found| !found.gateways.is_empty());
         let found = found.map_or("none".to_owned(), |found| found.to_string());
@@ -279,8 +276,7 @@ pub(super) fn unlike(
         all.push(lost("up", "down"));
     }
     let has = router.netlink.addresses(inner.index)?;
-    let mut known = host.set_neighbours(bridge.index, true)?;
-    known.extend(host.set_neighbours(bridge.index, false)?);
+    let known = host.all_set_neighbours(bridge.index)?;
     for net in &duties.gateways {
         if !has.iter().any(|address| address.net == *net) {
             all.push(lost(&net.to_string(), "not its address"));
