@@ -34,27 +34,15 @@ impl HostLocal {
     }
 
     pub(crate) fn start(&self, verb: &str, container: &str, args: &str, config: &Value) -> Child {
-        let mut child = Command::new(&self.0)
-            .env_clear()
+        let mut call = Command::new(&self.0);
+        call.env_clear()
             .env("CNI_COMMAND", verb)
             .env("CNI_CONTAINERID", container)
             .env("CNI_IFNAME", "eth0")
             .env("CNI_NETNS", "/run/netns/none")
             .env("CNI_PATH", "/opt/cni/bin")
-            .env("CNI_ARGS", args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("{}: {error}; {INSTALL}", self.0.display()))
-            .unwrap();
-        // One that was killed at once does not read it.
-        let _ = child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(config.to_string().as_bytes());
-        child
+            .env("CNI_ARGS", args);
+        started(&mut call, config)
     }
 
     pub(crate) fn call(
@@ -116,27 +104,33 @@ pub(crate) fn under_strace(
     config: &Value,
     options: &[String],
 ) -> Output {
-    let mut child = Command::new("strace")
-        .args(options)
+    let mut call = Command::new("strace");
+    call.args(options)
         .arg(std::env::current_exe().unwrap())
         .env("CNI_COMMAND", command)
         .env("CNI_CONTAINERID", container)
         .env("CNI_IFNAME", "eth0")
         .env("CNI_NETNS", "/proc/self/ns/net")
-        .env("CNI_PATH", "/opt/cni/bin")
+        .env("CNI_PATH", "/opt/cni/bin");
+    started(&mut call, config).wait_with_output().unwrap()
+}
+
+/// Starts a call and hands it its configuration.
+fn started(call: &mut Command, config: &Value) -> Child {
+    let mut child = call
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .map_err(|error| format!("strace: {error}; {INSTALL}"))
+        .map_err(|error| format!("{}: {error}; {INSTALL}", call.get_program().display()))
         .unwrap();
-    // One that is killed at once does not read it.
+    // One that was killed at once does not read it.
     let _ = child
         .stdin
         .take()
         .unwrap()
         .write_all(config.to_string().as_bytes());
-    child.wait_with_output().unwrap()
+    child
 }
 
 pub(crate) fn all_distinct(mut addresses: Vec<String>) -> bool {

@@ -1,6 +1,6 @@
 //! Configurations of networks, as the other topics need them.
 
-use netns::Plugins;
+use netns::{Call, Container, Plugins};
 use serde_json::{Value, json};
 
 /// The versions of the protocol, oldest first.
@@ -112,6 +112,36 @@ pub(crate) fn merge(config: &mut Value, keys: Value) {
             _ => config.insert(key, value),
         };
     }
+}
+
+/// What is said of the network, whether it has the default route, and whether what has its address
+/// as the sender leaves by it.
+pub(crate) fn choices() -> [(Value, bool, bool); 5] {
+    [
+        (json!({}), false, false),
+        (json!({"sourceRouting": true}), false, true),
+        (json!({"defaultRoute": true}), true, true),
+        (
+            json!({"defaultRoute": {"priority": 20}, "sourceRouting": true}),
+            true,
+            true,
+        ),
+        (
+            json!({"defaultRoute": false, "sourceRouting": true}),
+            false,
+            true,
+        ),
+    ]
+}
+
+/// A network's attachment to the interface with its number.
+pub(crate) fn call<'h>(
+    plugins: Plugins,
+    container: &Container<'h>,
+    number: usize,
+    config: &Value,
+) -> Call<'h> {
+    Call::new(container.host(), plugins, config).attach(container, &format!("eth{number}"))
 }
 
 /// The configuration with the result of ADD, as runtimes send it for CHECK and DEL.

@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use netns::{Call, Container, Fabric, Feature, Host, Namespace, Plugins, Snapshot, trial_needing};
 use serde_json::{Value, json};
 
-use crate::network::{Family, ROUTER, bridge, host_local, merge, network, with_previous};
+use crate::network::{Family, ROUTER, bridge, choices, host_local, merge, network, with_previous};
 
 /// A plugin, its keys, and what it needs of the kernel.
 struct Kind(&'static str, fn() -> Value, &'static [Feature]);
@@ -144,21 +144,7 @@ fn default_and_by_source(kind: &Kind) {
     let look = || Snapshot::of(&container, &[]).without(|key| key.starts_with("neighbour "));
     let before = look();
     let everywhere = json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]);
-    for (keys, is_default, is_answered) in [
-        (json!({}), false, false),
-        (json!({"sourceRouting": true}), false, true),
-        (json!({"defaultRoute": true}), true, true),
-        (
-            json!({"defaultRoute": {"priority": 20}, "sourceRouting": true}),
-            true,
-            true,
-        ),
-        (
-            json!({"defaultRoute": false, "sourceRouting": true}),
-            false,
-            true,
-        ),
-    ] {
+    for (keys, is_default, is_answered) in choices() {
         let mut config = network(kind.0, "1.1.0", Family::Dual, (kind.1)());
         config["ipam"]["routes"] = everywhere.clone();
         merge(&mut config, keys.clone());

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::thread;
 
-use netns::{Call, Container, Fabric, Host, Namespace, Outcome, Plugins};
+use netns::{Call, Container, Fabric, Host, Namespace, Outcome};
 use serde_json::{Value, json};
 
+pub(super) use crate::network::call;
 use crate::network::{host_local, merge};
 
 /// What every network leads to: addresses of a place beyond the fabric.
@@ -146,16 +147,6 @@ pub(super) fn host_end(result: &Value) -> String {
         .find(|name| name.starts_with("veth"))
         .expect("there is a cable")
         .to_owned()
-}
-
-/// A network's attachment to the interface with its number.
-pub(super) fn call<'h>(
-    plugins: Plugins,
-    container: &Container<'h>,
-    number: usize,
-    config: &Value,
-) -> Call<'h> {
-    Call::new(container.host(), plugins, config).attach(container, &format!("eth{number}"))
 }
 
 /// Starts all calls before it waits for the first, and returns what came of them in their order.

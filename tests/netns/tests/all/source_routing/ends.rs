@@ -9,7 +9,7 @@ use netns::{Call, Container, Feature, Host, Namespace, Snapshot, trial, trial_ne
 use serde_json::{Value, json};
 
 use super::{FAR, OURS, rules};
-use crate::network::{Family, bridge, host_local, merge, with_previous};
+use crate::network::{Family, bridge, choices, host_local, merge, with_previous};
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
@@ -18,26 +18,6 @@ pub(super) fn trials() -> Vec<Trial> {
             &[Feature::Dummy],
             "source-routing/default-and-by-source-of-dummy/slash24",
             dummy,
-        ),
-    ]
-}
-
-/// What is said of the network, whether it has the default route, and whether what has its address
-/// as the sender leaves by it.
-fn choices() -> [(Value, bool, bool); 5] {
-    [
-        (json!({}), false, false),
-        (json!({"sourceRouting": true}), false, true),
-        (json!({"defaultRoute": true}), true, true),
-        (
-            json!({"defaultRoute": {"priority": 20}, "sourceRouting": true}),
-            true,
-            true,
-        ),
-        (
-            json!({"defaultRoute": false, "sourceRouting": true}),
-            false,
-            true,
         ),
     ]
 }

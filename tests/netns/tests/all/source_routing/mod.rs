@@ -7,10 +7,10 @@ mod leftovers;
 mod sbr;
 
 use libtest_mimic::Trial;
-use netns::{Call, Container, Fabric, Host, Namespace, Plugins};
+use netns::{Container, Fabric, Host, Namespace, Plugins};
 use serde_json::{Value, json};
 
-use crate::network::{host_local, merge, with_previous};
+use crate::network::{call, host_local, merge, with_previous};
 use crate::subject::ours;
 
 const OURS: Plugins = Plugins::Slash24;
@@ -75,15 +75,6 @@ fn network(number: usize, keys: Value) -> Value {
     merge(&mut config, kind);
     merge(&mut config, keys);
     config
-}
-
-fn call<'h>(
-    plugins: Plugins,
-    container: &Container<'h>,
-    number: usize,
-    config: &Value,
-) -> Call<'h> {
-    Call::new(container.host(), plugins, config).attach(container, &format!("eth{number}"))
 }
 
 /// Whether requests to all addresses of a container are answered, each by the interface that it
